@@ -1,0 +1,67 @@
+"""The tree of errors. A driver's error becomes one of these beside the driver call, by one table."""
+
+
+class ExtauthzError(Exception):
+    """Base of every error that this package raises on purpose; its text is for users and holds no secret."""
+
+
+class ProviderError(ExtauthzError):
+    """A provider gave no answer. Counts as a failure for its circuit breaker."""
+
+
+class ProviderTimeout(ProviderError):
+    """The provider's own deadline passed."""
+
+
+class InvalidRecord(ExtauthzError):
+    """One tenant's record cannot be read (an unknown state, a damaged row).
+
+    It is the tenant's fault or ours, not the provider's: it never counts for the circuit breaker.
+    """
+
+
+class InvalidCredential(ExtauthzError):
+    """A presented credential does not verify. The text says which way, for log and event only."""
+
+
+class ChangeRefused(ExtauthzError):
+    """A change that is well formed but not permitted.
+
+    `code` is the word for the `error` field of an answer, `status` its HTTP status.
+    """
+
+    code = "conflict"
+    status = 409
+
+
+class NotFound(ChangeRefused):
+    """What should be changed or shown does not exist."""
+
+    code = "not_found"
+    status = 404
+
+
+class AlreadyExists(ChangeRefused):
+    """It exists already."""
+
+    code = "already_exists"
+
+
+class InvalidTransition(ChangeRefused):
+    """The move is not in the table of transitions."""
+
+    code = "invalid_transition"
+
+
+class TenantNotActive(ChangeRefused):
+    """No new credential unless the tenant is ACTIVE (OFFBOARD-007)."""
+
+    code = "tenant_not_active"
+
+
+class SchemaMismatch(ExtauthzError):
+    """A database has a schema older or newer than this version; the text names `extauthz db upgrade`."""
+
+
+class ConfigError(ExtauthzError):
+    """The configuration is not valid. The text lists every fault with file, line, path and remedy."""
