@@ -1,0 +1,125 @@
+"""What every change shares: where things are kept, what must learn of it, and how it is carried through."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from extauthz.errors import ChangeRefused
+from extauthz.model.billing import BillingRecord
+from extauthz.model.event import Event, EventSource, EventType, Severity
+from extauthz.model.identity import ApiKey
+from extauthz.model.lifecycle import Change, LifecycleRecord
+from extauthz.ports import (
+    BillingStore,
+    CacheControl,
+    ChangeObserver,
+    CredentialStore,
+    EventSink,
+    KeyMint,
+    LifecycleStore,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """Where tenants, standing and keys are kept; one object may be all three."""
+
+    lifecycle: LifecycleStore
+    billing: BillingStore
+    credentials: CredentialStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caches:
+    """What must learn of a change at once. `forget_refusals` drops the remembered refusals of credentials."""
+
+    lifecycle: CacheControl[str, LifecycleRecord | None]
+    billing: CacheControl[str, BillingRecord | None]
+    credentials: CacheControl[str, ApiKey | None]
+    forget_refusals: Callable[[], None]
+
+
+class Desk:
+    """Carries changes through. `new_event_id` gives a fresh UUIDv7 as text."""
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        caches: Caches,
+        mint: KeyMint,
+        events: EventSink,
+        observer: ChangeObserver,
+        new_event_id: Callable[[], str],
+    ) -> None:
+        self.stores = stores
+        self.caches = caches
+        self.mint = mint
+        self.observer = observer
+        self._events = events
+        self._new_event_id = new_event_id
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def close(self) -> None:
+        """Wait for the changes that are under way."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    @property
+    def keys_live_with_tenants(self) -> bool:
+        """Whether one transaction can move a tenant and revoke its keys."""
+        lifecycle: object = self.stores.lifecycle
+        return lifecycle is self.stores.credentials
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a change to its end even where the one who asked for it leaves: a store changed but a cache not is worse."""
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    @asynccontextmanager
+    async def changing(self, tenant_id: str) -> AsyncIterator[None]:
+        """One change of a tenant at a time; when it fails midway nobody knows what the store has, so the cache asks again."""
+        lock = self._locks.get(tenant_id)
+        if lock is None:
+            lock = self._locks[tenant_id] = asyncio.Lock()
+        async with lock:
+            try:
+                yield
+            except ChangeRefused:
+                raise
+            except BaseException:
+                self.caches.lifecycle.forget(tenant_id)
+                self.caches.billing.forget(tenant_id)
+                raise
+
+    def emit(
+        self,
+        event_type: EventType,
+        source: EventSource,
+        tenant_id: str,
+        change: Change,
+        payload: Mapping[str, object],
+        severity: Severity = Severity.INFO,
+    ) -> None:
+        """Tell the event log, which can fail or be full without harm to the change (OFFBOARD-008)."""
+        event = Event(
+            event_id=self._new_event_id(),
+            type=event_type,
+            source=source,
+            tenant_id=tenant_id,
+            timestamp=change.at,
+            severity=severity,
+            actor=change.actor,
+            request_id=change.request_id,
+            payload=payload,
+        )
+        with suppress(Exception):  # a sink that breaks its promise never to raise must not undo anything
+            self._events.emit(event)

@@ -1,0 +1,161 @@
+"""Tenants: their creation, onboarding, lifecycle and history (spec section 2, OFFBOARD rules)."""
+
+from dataclasses import dataclass
+
+from extauthz.changes.desk import Desk
+from extauthz.errors import ChangeRefused, ExtauthzError
+from extauthz.model.billing import BillingRecord, BillingState
+from extauthz.model.event import EventSource, EventType, Severity
+from extauthz.model.lifecycle import (
+    TRANSITIONS,
+    AuditRecord,
+    Change,
+    LifecycleRecord,
+    LifecycleState,
+    Onboarding,
+    Tenant,
+    Transition,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTenant:
+    """What a tenant starts with. `plan_id` None means the default plan."""
+
+    tenant_id: str
+    name: str
+    onboarding: Onboarding
+    billing: BillingState
+    plan_id: str | None
+
+
+class TenantChanges:
+    """Creates tenants and moves them along their tables."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def create_tenant(self, new: NewTenant, change: Change) -> None:
+        """Add a tenant with its standing.
+
+        Raises:
+            AlreadyExists: the id is taken.
+            ProviderError: a store gave no answer.
+        """
+        await self._desk.finish(self._create_tenant(new, change))
+
+    async def _create_tenant(self, new: NewTenant, change: Change) -> None:
+        record = LifecycleRecord(state=LifecycleState.ACTIVE, onboarding=new.onboarding)
+        tenant = Tenant(tenant_id=new.tenant_id, name=new.name, record=record, created_at=change.at)
+        billing = BillingRecord(state=new.billing, plan_id=new.plan_id)
+        same_store: object = self._desk.stores.lifecycle
+        async with self._desk.changing(new.tenant_id):
+            if same_store is self._desk.stores.billing:
+                await self._desk.stores.lifecycle.create_tenant(tenant, change, billing)
+            else:
+                await self._desk.stores.lifecycle.create_tenant(tenant, change)
+                await self._desk.stores.billing.set_billing(
+                    new.tenant_id, change, state=new.billing, plan_id=new.plan_id
+                )
+            self._desk.caches.lifecycle.put(new.tenant_id, record)
+            self._desk.caches.billing.put(new.tenant_id, billing)
+        payload = {"from": None, "to": record.state.value, "reason": change.reason}
+        self._desk.emit(EventType.TENANT_LIFECYCLE_TRANSITION, EventSource.LIFECYCLE, new.tenant_id, change, payload)
+
+    async def set_onboarding(self, tenant_id: str, to: Onboarding, change: Change) -> None:
+        """`PENDING` to `COMPLETE`.
+
+        Raises:
+            NotFound: no such tenant.
+            InvalidTransition: back to PENDING.
+        """
+        await self._desk.finish(self._set_onboarding(tenant_id, to, change))
+
+    async def _set_onboarding(self, tenant_id: str, to: Onboarding, change: Change) -> None:
+        async with self._desk.changing(tenant_id):
+            before, after = await self._desk.stores.lifecycle.set_onboarding(tenant_id, to, change)
+            await self._show_lifecycle(tenant_id)
+        if before is not after:
+            payload = {"from": before.value, "to": after.value, "reason": change.reason}
+            self._desk.emit(EventType.ONBOARDING_STATE_TRANSITION, EventSource.ONBOARDING, tenant_id, change, payload)
+
+    async def transition(self, tenant_id: str, to: LifecycleState, change: Change) -> Transition:
+        """Move a tenant along the table; the same state again is no change and no event (OFFBOARD-001).
+
+        Raises:
+            NotFound: no such tenant.
+            InvalidTransition: the table has no such move. It emits an event all the same (OFFBOARD-009).
+            ProviderError: a store gave no answer.
+        """
+        try:
+            return await self._desk.finish(self._transition(tenant_id, to, change))
+        except ChangeRefused as refused:
+            self._desk.observer.transition_failed(refused.code)
+            self._emit_refused(tenant_id, to, change, refused)
+            raise
+        except ExtauthzError:
+            self._desk.observer.transition_failed("provider_error")
+            raise
+
+    async def _transition(self, tenant_id: str, to: LifecycleState, change: Change) -> Transition:
+        async with self._desk.changing(tenant_id):
+            revoked_before = await self._revoke_elsewhere(tenant_id, to, change)
+            keys_here = self._desk.keys_live_with_tenants
+            made = await self._desk.stores.lifecycle.transition(tenant_id, to, change, revoke_keys=keys_here)
+            self._deny_at_once(made)
+            await self._show_lifecycle(tenant_id)
+            if to is LifecycleState.TERMINATED:
+                await self._forget_keys(tenant_id)
+        if not keys_here:
+            made = Transition(
+                tenant_id=tenant_id, from_state=made.from_state, to_state=made.to_state, revoked_keys=revoked_before
+            )
+        if made.from_state is not made.to_state:
+            self._told_transition(made, change)
+        return made
+
+    async def _revoke_elsewhere(self, tenant_id: str, to: LifecycleState, change: Change) -> int:
+        """Keys first where they live in another store: a half-done termination has no live key (OFFBOARD-005)."""
+        if to is not LifecycleState.TERMINATED or self._desk.keys_live_with_tenants:
+            return 0
+        tenant = await self._desk.stores.lifecycle.get_tenant(tenant_id)
+        if tenant is None or (tenant.record.state is not to and to not in TRANSITIONS[tenant.record.state]):
+            return 0  # the store refuses the move itself, with the right words
+        return len(await self._desk.stores.credentials.revoke_all(tenant_id, change))
+
+    def _deny_at_once(self, made: Transition) -> None:
+        """A denial must hold from here on even if the store can't be read back. Onboarding hardly matters in these states."""
+        if made.to_state is not LifecycleState.ACTIVE:
+            record = LifecycleRecord(state=made.to_state, onboarding=Onboarding.COMPLETE)
+            self._desk.caches.lifecycle.put(made.tenant_id, record)
+
+    async def _show_lifecycle(self, tenant_id: str) -> None:
+        """What the store has now becomes the fresh and the last-known state of this replica."""
+        self._desk.caches.lifecycle.put(tenant_id, await self._desk.stores.lifecycle.find_lifecycle(tenant_id))
+
+    async def _forget_keys(self, tenant_id: str) -> None:
+        for key in await self._desk.stores.credentials.list_keys(tenant_id):
+            self._desk.caches.credentials.forget(key.key_id)
+        self._desk.caches.forget_refusals()
+
+    def _told_transition(self, made: Transition, change: Change) -> None:
+        self._desk.observer.transitioned(made)
+        payload = {
+            "from": made.from_state.value,
+            "to": made.to_state.value,
+            "reason": change.reason,
+            "revoked_keys": made.revoked_keys,
+        }
+        self._desk.emit(EventType.TENANT_LIFECYCLE_TRANSITION, EventSource.LIFECYCLE, made.tenant_id, change, payload)
+
+    def _emit_refused(self, tenant_id: str, to: LifecycleState, change: Change, refused: ChangeRefused) -> None:
+        payload = {"to": to.value, "reason": change.reason, "refused": refused.code, "detail": str(refused)}
+        event_type = EventType.TENANT_LIFECYCLE_TRANSITION
+        self._desk.emit(event_type, EventSource.LIFECYCLE, tenant_id, change, payload, Severity.WARN)
+
+    async def history(self, tenant_id: str) -> list[AuditRecord]:
+        """Every audit record of the tenant from every store, oldest first."""
+        stores = self._desk.stores
+        distinct = {id(store): store for store in (stores.lifecycle, stores.billing, stores.credentials)}
+        records = [record for store in distinct.values() for record in await store.history(tenant_id)]
+        return sorted(records, key=lambda record: record.change.at)
