@@ -1,0 +1,89 @@
+"""The route table: the rules of the configuration, then the built-in ones; the first that matches wins."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from extauthz.model.request import Route, RouteClass
+from extauthz.routing.context import CLASS_KEY, COST_KEY, Override, parse_override
+from extauthz.routing.path import normalise
+from extauthz.routing.rules import BUILT_IN_RULES, Matcher, RouteRule, matcher
+
+_CACHE_ENTRIES: Final = 8192
+_CACHE_MAX_LENGTH: Final = 256
+"""Longer methods and paths (in characters) are matched anew each time: the cache stays within a few MB whatever is sent."""
+
+_STANDARD: Final = Route(route_class=RouteClass.STANDARD)
+
+
+class _Compiled(NamedTuple):
+    """A rule ready to be asked."""
+
+    matches: Matcher
+    methods: frozenset[str] | None
+    route: Route
+
+
+class _Match(NamedTuple):
+    """The route that the table gives, before any override, and whether the path was changed on the way."""
+
+    route: Route
+    changed: bool
+
+
+class RouteTable:
+    """Finds the route of a request.
+
+    Args:
+        rules: the rules of the configuration, in the order of the file. The built-in table comes after them.
+
+    Raises:
+        ValueError: a rule's pattern is not valid; the text names the pattern.
+    """
+
+    def __init__(self, rules: Sequence[RouteRule] = ()) -> None:
+        self._rules = tuple(_Compiled(matcher(rule), rule.methods, rule.route) for rule in (*rules, *BUILT_IN_RULES))
+        self._find_cached = lru_cache(maxsize=_CACHE_ENTRIES)(self._find)
+
+    @property
+    def cached(self) -> int:
+        """How many answers are remembered at the moment."""
+        return self._find_cached.cache_info().currsize
+
+    def match(self, method: str, raw_path: str, context_extensions: Mapping[str, str]) -> Route:
+        """The route of a request, from its method, its raw `:path` and what Envoy's configuration says of it.
+
+        A `public` route, whoever named it, holds only for a path that is its own normal form; else it is `standard`.
+
+        Raises:
+            BadPath: the path is not acceptable.
+            BadContext: a value in `context_extensions` is not valid.
+        """
+        sent = raw_path.partition("?")[0]
+        short = len(sent) + len(method) <= _CACHE_MAX_LENGTH
+        found = self._find_cached(method, sent) if short else self._find(method, sent)
+        route = found.route
+        if context_extensions:
+            class_text, cost_text = context_extensions.get(CLASS_KEY), context_extensions.get(COST_KEY)
+            if class_text is not None or cost_text is not None:
+                route = _overridden(route, parse_override(class_text, cost_text))
+        if found.changed and route.route_class is RouteClass.PUBLIC:
+            return replace(route, route_class=RouteClass.STANDARD)
+        return route
+
+    def _find(self, method: str, sent: str) -> _Match:
+        path, changed = normalise(sent)
+        for rule in self._rules:
+            if (rule.methods is None or method in rule.methods) and rule.matches(path):
+                return _Match(rule.route, changed)
+        return _Match(_STANDARD, changed)
+
+
+def _overridden(route: Route, override: Override) -> Route:
+    """`route` with the class and cost that Envoy's configuration gives; the scopes stay."""
+    return Route(
+        route_class=route.route_class if override.route_class is None else override.route_class,
+        cost=route.cost if override.cost is None else override.cost,
+        scopes=route.scopes,
+    )
