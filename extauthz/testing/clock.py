@@ -33,9 +33,8 @@ START = 1_000.0
 WALL_START = 1_767_268_800.0
 """Where fake wall clocks start: 2026-01-01T12:00:00Z."""
 
-_REAL_PATIENCE = (
-    10.0  # real seconds that a virtual loop waits for sockets or worker threads before it calls it a deadlock
-)
+REAL_PATIENCE = 10.0
+"""Real seconds that a virtual loop waits for sockets or worker threads before it calls it a deadlock."""
 
 
 class Deadlock(RuntimeError):
