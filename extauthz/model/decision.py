@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from extauthz.model.billing import BillingState, Plan
-from extauthz.model.identity import Principal
+from extauthz.model.identity import AuthMethod, Principal
 from extauthz.model.lifecycle import LifecycleState
 from extauthz.model.protection import Dimension, Outcome, RateStatus
 from extauthz.model.request import Route
@@ -151,6 +151,7 @@ class Denial:
     """A no, before it is put into anybody's format. `retry_after_ms` None means: no use in trying again by itself.
 
     `note` is for log and event only (which of the many ways a credential was invalid); it never reaches the client.
+    `method` is the one whose credential was refused, None where none was presented.
     """
 
     gate: Gate
@@ -159,6 +160,7 @@ class Denial:
     retry_after_ms: int | None = None
     note: str = ""
     credential_presented: bool = False
+    method: AuthMethod | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +197,8 @@ class Facts:
 class Decision:
     """The answer to one Check. It is an allow exactly when `denial` is None.
 
-    `degraded` are the gates that answered without their provider. `warnings` are the dimensions exceeded without blocking.
+    `degraded` are the gates that answered without their provider. `warnings` are the dimensions exceeded without blocking,
+    `near` those above 80 % of their limit.
     `strip` are the request headers that must not reach the upstream because they carried a credential.
     """
 
@@ -206,6 +209,7 @@ class Decision:
     reports: tuple[GateReport, ...] = ()
     degraded: tuple[Gate, ...] = ()
     warnings: tuple[Dimension, ...] = ()
+    near: tuple[Dimension, ...] = ()
     strip: tuple[str, ...] = ()
 
     @property
