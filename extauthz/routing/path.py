@@ -17,6 +17,8 @@ _NOT_TEXT: Final = "\x00-\x1f\x7f-\x9f\ud800-\udfff"
 _PLAIN: Final = re.compile(r"(?:/[\w~!$&'()*+,=:@-][\w.~!$&'()*+,=:@-]*+)++/?|/", re.ASCII)
 _REFUSED_RAW: Final = re.compile(rf"[\\{_NOT_TEXT}]|%(?:2[fF]|5[cC]|00)")
 _ESCAPES: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_LONE_ESCAPES: Final = {text: chr(code) for code in range(128) for text in (f"%{code:02x}", f"%{code:02X}")}
+"""What most escapes stand for, without a detour over bytes."""
 # In the decoded path: a character that an escape stood for and that may not stand there itself, an escape that is still
 # there, or a segment that without its parameters (`;…`) is `.` or `..`.
 _REFUSED_DECODED: Final = re.compile(rf"[{_NOT_TEXT}]|%[0-9A-Fa-f]{{2}}|/\.\.?(?:[;/]|\Z)")
@@ -70,4 +72,5 @@ def _examine(sent: str) -> Path:
 
 def _decode(escapes: re.Match[str]) -> str:
     """The text that a run of escapes stands for; bytes that are not UTF-8 become U+FFFD, as in every tolerant decoder."""
-    return bytes.fromhex(escapes[0].replace("%", "")).decode("utf-8", "replace")
+    text = escapes[0]
+    return _LONE_ESCAPES.get(text) or bytes.fromhex(text.replace("%", "")).decode("utf-8", "replace")
