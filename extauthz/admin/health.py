@@ -1,0 +1,46 @@
+"""The open paths: is it alive, is it ready, how are its parts, what does it count."""
+
+from aiohttp import web
+
+from extauthz.admin.answers import answer
+from extauthz.admin.services import SERVICES
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/healthz")
+async def healthz(request: web.Request) -> web.Response:
+    """Alive: 503 when the event loop was blocked for a second."""
+    live = request.app[SERVICES].live()
+    return answer({"status": "ok" if live else "event_loop_blocked"}, 200 if live else 503)
+
+
+@routes.get("/readyz")
+async def readyz(request: web.Request) -> web.Response:
+    """Ready to answer checks from warm code; providers don't matter, every gate has an answer without them."""
+    ready = request.app[SERVICES].ready()
+    return answer({"status": "ok" if ready else "not_ready"}, 200 if ready else 503)
+
+
+@routes.get("/health")
+async def health(request: web.Request) -> web.Response:
+    """Each provider: status, breaker, class of the last error, latency. Always 200: a degraded service does its work."""
+    components = request.app[SERVICES].components()
+    degraded = any(component.status != "ok" for component in components.values())
+    shown = {
+        name: {
+            "status": component.status,
+            "breaker": component.breaker.value,
+            "last_error": component.last_error,
+            "latency_ms": component.latency_ms,
+        }
+        for name, component in components.items()
+    }
+    return answer({"status": "degraded" if degraded else "ok", "components": shown})
+
+
+@routes.get("/metrics")
+async def metrics(request: web.Request) -> web.Response:
+    """Prometheus's text format, or OpenMetrics where the caller accepts it."""
+    content_type, text = request.app[SERVICES].render_metrics(request.headers.get("accept", ""))
+    return web.Response(body=text, headers={"content-type": content_type})

@@ -1,0 +1,71 @@
+"""What the admin port needs from the rest of the service."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+
+from extauthz.changes import BillingChanges, KeyChanges, Stores, TenantChanges
+from extauthz.model.billing import BillingRecord, PlanBook
+from extauthz.model.deadline import Clock
+from extauthz.model.decision import Decision
+from extauthz.model.lifecycle import LifecycleRecord
+from extauthz.ports import CircuitState, Lookup, ProtectionProvider, WallClock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentHealth:
+    """One provider as `/health` shows it.
+
+    `status` is `ok`, or `degraded` while its circuit is not closed. `last_error` is the class of the last error, None where
+    there was none. `latency_ms` is that of the last call, None before the first.
+    """
+
+    status: str
+    breaker: CircuitState
+    last_error: str | None
+    latency_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminAccess:
+    """Who may use the port. `token` None refuses everything but the open paths; `hosts` are the `Host` values allowed.
+
+    Hosts are names or addresses without a port.
+    """
+
+    token: str | None = field(repr=False)
+    hosts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminServices:
+    """The parts that the handlers call.
+
+    `explain` answers for (tenant, method, path) and charges nothing; `status_of` is the HTTP status of a decision. `live` is
+    False when the event loop was blocked. `render_metrics` takes an Accept header and gives content type and text.
+    `lookup_timeout` is how long a look-up for an operator may take, in seconds.
+    """
+
+    tenants: TenantChanges
+    billing: BillingChanges
+    keys: KeyChanges
+    stores: Stores
+    lifecycle_lookup: Lookup[str, LifecycleRecord | None]
+    billing_lookup: Lookup[str, BillingRecord | None]
+    protection: ProtectionProvider
+    plans: PlanBook
+    explain: Callable[[str, str, str], Awaitable[Decision]]
+    status_of: Callable[[Decision], int]
+    live: Callable[[], bool]
+    ready: Callable[[], bool]
+    components: Callable[[], Mapping[str, ComponentHealth]]
+    render_metrics: Callable[[str], tuple[str, bytes]]
+    show_config: Callable[[], Mapping[str, object]]
+    clock: Clock
+    wall: WallClock
+    lookup_timeout: float = 5.0
+
+
+SERVICES: Final = web.AppKey("services", AdminServices)

@@ -1,0 +1,155 @@
+"""Tenants as operators see them."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from extauthz.admin.answers import Refusal, rfc3339
+from extauthz.admin.services import AdminServices
+from extauthz.errors import NotFound, ProviderError
+from extauthz.model.billing import BillingRecord, BillingState, Limits, from_micros
+from extauthz.model.deadline import Deadline
+from extauthz.model.decision import Decision, GateReport, Source
+from extauthz.model.identity import ApiKey
+from extauthz.model.lifecycle import AuditRecord, LifecycleRecord, Tenant
+from extauthz.ports import Fetched, Lookup, Unavailable
+
+LookedUp = TypeVar("LookedUp")
+
+DEFAULT_BILLING = BillingRecord(state=BillingState.TRIAL)
+
+
+async def tenant_view(services: AdminServices, tenant_id: str, *, fresh: bool) -> dict[str, object]:
+    """One tenant as the gates see it now. With `fresh` past the cache, to verify that look-ups work.
+
+    Raises:
+        NotFound: no such tenant.
+        Refusal: 503, with `fresh`, where a look-up got no answer.
+    """
+    lifecycle = await _look_up(services, services.lifecycle_lookup, tenant_id, fresh=fresh)
+    if lifecycle is not None and lifecycle.value is None:
+        raise NotFound(f"there is no tenant {tenant_id!r}")
+    billing = await _look_up(services, services.billing_lookup, tenant_id, fresh=fresh)
+    tenant = await _stored(services, tenant_id)
+    usage = await services.protection.usage(tenant_id)
+    record = None if lifecycle is None else lifecycle.value
+    return {
+        "id": tenant_id,
+        "name": None if tenant is None else tenant.name,
+        "onboarding": None if record is None else record.onboarding.value,
+        "lifecycle": {"state": None if record is None else record.state.value} | _origin(lifecycle),
+        "billing": _billing(services, billing) | _origin(billing),
+        "limits": _limits(services, billing),
+        "usage": {"requests_today": usage.requests_today, "cost_today": from_micros(usage.cost_today)},
+    }
+
+
+async def _look_up(
+    services: AdminServices, lookup: Lookup[str, LookedUp], tenant_id: str, *, fresh: bool
+) -> Fetched[LookedUp] | None:
+    deadline = Deadline.after(services.lookup_timeout, services.clock)
+    try:
+        return await lookup.get(tenant_id, deadline, 0.0 if fresh else None)
+    except Unavailable as unavailable:
+        if fresh:
+            detail = f"the look-up got no answer ({unavailable.reason.value})"
+            raise Refusal(503, "provider_unavailable", detail) from None
+        return unavailable.last_known  # type: ignore[return-value]  # what this very look-up kept
+
+
+async def _stored(services: AdminServices, tenant_id: str) -> Tenant | None:
+    """For the name only: its store being down must not hide what the caches still know."""
+    try:
+        return await services.stores.lifecycle.get_tenant(tenant_id)
+    except ProviderError:
+        return None
+
+
+def _origin(fetched: Fetched[LifecycleRecord | None] | Fetched[BillingRecord | None] | None) -> dict[str, object]:
+    if fetched is None:
+        return {"source": Source.DEFAULT.value, "age_ms": None}
+    return {"source": fetched.source.value, "age_ms": round(fetched.age * 1000)}
+
+
+def _billing(services: AdminServices, fetched: Fetched[BillingRecord | None] | None) -> dict[str, object]:
+    record = DEFAULT_BILLING if fetched is None or fetched.value is None else fetched.value
+    plan_id = record.plan_id or services.plans.default.plan_id
+    return {"state": record.state.value, "plan": None if fetched is None else plan_id}
+
+
+def _limits(services: AdminServices, fetched: Fetched[BillingRecord | None] | None) -> dict[str, object]:
+    """The limits of the plan (BILLING-002: derived here, stored nowhere); all None where the plan is not known."""
+    record = None if fetched is None else fetched.value or DEFAULT_BILLING
+    plan = None if record is None else services.plans.find(record.plan_id)
+    limits = Limits() if plan is None else plan.limits
+    cost = limits.max_cost_per_day
+    return {
+        "rate": limits.rate,
+        "burst": limits.burst,
+        "max_requests_per_day": limits.max_requests_per_day,
+        "max_cost_per_day": None if cost is None else from_micros(cost),
+    }
+
+
+def listed_tenant(tenant: Tenant) -> dict[str, object]:
+    """A tenant in a list: what its store has."""
+    return {
+        "id": tenant.tenant_id,
+        "name": tenant.name,
+        "onboarding": tenant.record.onboarding.value,
+        "lifecycle": tenant.record.state.value,
+        "created_at": rfc3339(tenant.created_at),
+    }
+
+
+def audit_view(record: AuditRecord) -> dict[str, object]:
+    """Who, why, from, to, when (OFFBOARD-010)."""
+    return {
+        "what": record.what,
+        "from": record.before or None,
+        "to": record.after or None,
+        "actor": {"type": record.change.actor.type.value, "id": record.change.actor.id},
+        "reason": record.change.reason,
+        "at": rfc3339(record.change.at),
+        "request_id": record.change.request_id or None,
+    }
+
+
+def key_view(key: ApiKey) -> dict[str, object]:
+    """A key without its secret: which peppers it needs is shown, its hash is not."""
+    return {
+        "key_id": key.key_id,
+        "scopes": sorted(key.scopes),
+        "created_at": rfc3339(key.created_at),
+        "expires_at": rfc3339(key.expires_at),
+        "last_used_at": rfc3339(key.last_used_at),
+        "revoked_at": rfc3339(key.revoked_at),
+        "mac_pepper": key.mac_pepper,
+        "hash_pepper": key.hash_pepper,
+    }
+
+
+def decision_view(decision: Decision, status: int) -> Mapping[str, object]:
+    """What would be decided and why."""
+    denial = decision.denial
+    return {
+        "decision": "allow" if decision.allowed else "deny",
+        "status": status,
+        "gate": decision.gate.value,
+        "reason": decision.reason.value,
+        "class": None if decision.route is None else decision.route.route_class.value,
+        "degraded": [gate.value for gate in decision.degraded],
+        "retry_after_ms": None if denial is None else denial.retry_after_ms,
+        "steps": [_step(report) for report in decision.reports],
+    }
+
+
+def _step(report: GateReport) -> dict[str, object]:
+    return {
+        "gate": report.gate.value,
+        "verdict": report.verdict,
+        "mode": report.mode,
+        "source": report.source.value,
+        "age_ms": report.age_ms,
+        "shadow": None if report.shadow is None else report.shadow.reason.value,
+        "fallback": None if report.fallback is None else report.fallback.value,
+    }
