@@ -9,6 +9,7 @@ from extauthz.model.identity import AuthMethod, Principal
 from extauthz.model.lifecycle import LifecycleState
 from extauthz.model.protection import Dimension, Outcome, RateStatus
 from extauthz.model.request import Route
+from extauthz.model.value import value
 
 
 class Gate(StrEnum):
@@ -163,13 +164,14 @@ class Denial:
     method: AuthMethod | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class GateReport:
     """What one gate did, for metadata, metrics, `POST /check`.
 
     `verdict` is `allow`, `deny`, `warn`, or `skip` where the gate was off, bypassed or not asked for this class. `shadow` is
-    the denial that a gate in shadow mode would have made. `fallback` is set where the gate answered without its provider.
-    `age_ms` is the age of the value, None where there is none. `seconds` is the time the gate took.
+    the denial that a gate in shadow mode would have made. `fallback` is set where the provider gave no answer: `source` then tells
+    what stood in for it, NONE that nothing did (`on_failure: closed`). `age_ms` is the age of the value, None where there is
+    none. `seconds` is the time the gate added to the check; look-ups of two gates that ran at once are not counted twice.
     """
 
     gate: Gate
@@ -182,7 +184,7 @@ class GateReport:
     fallback: FallbackReason | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Facts:
     """What became known of the tenant on the way; None where it was not asked or not known."""
 
@@ -193,7 +195,7 @@ class Facts:
     rate: RateStatus | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Decision:
     """The answer to one Check. It is an allow exactly when `denial` is None.
 

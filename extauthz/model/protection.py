@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from extauthz.model.billing import Limits
+from extauthz.model.value import value
 
 
 class Dimension(StrEnum):
@@ -33,7 +34,7 @@ class Outcome(StrEnum):
     REJECT = "reject"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Charge:
     """One request to be counted, all or nothing.
 
@@ -63,7 +64,7 @@ class Exceeded:
     allowed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class RateStatus:
     """Where the `rate` bucket stands after this charge: the limit, whole requests left now, microseconds until full."""
 
@@ -72,7 +73,7 @@ class RateStatus:
     reset_us: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ChargeResult:
     """The answer to a charge.
 
