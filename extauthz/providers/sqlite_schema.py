@@ -1,0 +1,136 @@
+"""Which schema an SQLite file has, and bringing it to ours.
+
+The version table is read with plain SQL: a service whose schema is current, which is nearly every start, never imports
+Alembic (half a second).
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from extauthz.errors import SchemaMismatch
+
+STATE_APPLICATION_ID: Final = 0x45585401
+EVENTS_APPLICATION_ID: Final = 0x45585402
+_USES: Final = {STATE_APPLICATION_ID: "tenants, plans and keys", EVENTS_APPLICATION_ID: "events"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrations:
+    """The migrations of one schema: the directory of its versions, and their revisions, oldest first."""
+
+    directory: Path
+    revisions: tuple[str, ...]
+
+    @property
+    def head(self) -> str:
+        """The newest revision."""
+        return self.revisions[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What a file is for. `application_id` stands in the file's own header, so that one is never taken for another."""
+
+    application_id: int
+    migrations: Migrations
+
+
+class SchemaState(StrEnum):
+    """How a file's schema stands to the one this version needs."""
+
+    EMPTY = "empty"
+    CURRENT = "current"
+    OLDER = "older"
+    NEWER = "newer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaStatus:
+    """A file's schema. `revision` is None where the file is empty."""
+
+    state: SchemaState
+    revision: str | None
+    needed: str
+
+
+def require_current(connection: sqlite3.Connection, path: Path, kind: Kind) -> None:
+    """See to it that the file has our schema: set up an empty one, refuse any other.
+
+    Raises:
+        SchemaMismatch: the file is not ours, or older or newer than this version.
+        sqlite3.Error: it cannot be read, or another process is just setting it up (busy).
+    """
+    status = read_status(connection, path, kind)
+    if status.state is SchemaState.EMPTY:
+        status = bring_up(path, kind)
+    if status.state is not SchemaState.CURRENT:
+        raise SchemaMismatch(_mismatch(path, status))
+
+
+def _mismatch(path: Path, status: SchemaStatus) -> str:
+    found = f"{path}: the schema is at revision {status.revision}, this version of extauthz needs {status.needed}; "
+    if status.state is SchemaState.OLDER:
+        return found + "run `extauthz db upgrade`"
+    return found + "it was upgraded by a newer version: use that one (`extauthz db upgrade` never goes back)"
+
+
+def read_status(connection: sqlite3.Connection, path: Path, kind: Kind) -> SchemaStatus:
+    """The schema of an open file; changes nothing.
+
+    Raises:
+        SchemaMismatch: the file belongs to something else.
+        sqlite3.Error: it cannot be read.
+    """
+    revision = _revision(connection, path, kind)
+    return SchemaStatus(state=_compare(revision, kind.migrations), revision=revision, needed=kind.migrations.head)
+
+
+def _compare(revision: str | None, migrations: Migrations) -> SchemaState:
+    if revision is None:
+        return SchemaState.EMPTY
+    if revision == migrations.head:
+        return SchemaState.CURRENT
+    return SchemaState.OLDER if revision in migrations.revisions else SchemaState.NEWER
+
+
+def _revision(connection: sqlite3.Connection, path: Path, kind: Kind) -> str | None:
+    (found,) = connection.execute("PRAGMA application_id").fetchone()
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if found == 0 and not tables:
+        return None
+    if found != kind.application_id:
+        raise SchemaMismatch(f"{path}: {_other_use(found)}; it needs a file of its own for {_use(kind.application_id)}")
+    row = (
+        connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        if "alembic_version" in tables
+        else None
+    )
+    if row is None:
+        raise SchemaMismatch(f"{path}: the schema has no revision; restore it, then run `extauthz db upgrade`")
+    return str(row[0])
+
+
+def _use(application_id: int) -> str:
+    return _USES.get(application_id, f"application {application_id:#x}")
+
+
+def _other_use(application_id: int) -> str:
+    if application_id in _USES:
+        return f"this is the database of {_use(application_id)}"
+    return "this is a database of another program"
+
+
+def bring_up(path: Path, kind: Kind) -> SchemaStatus:
+    """Bring an existing file, empty or older, to our schema; one process at a time, the others find it done.
+
+    Raises:
+        SchemaMismatch: the file belongs to something else, or is newer.
+        sqlite3.Error: it cannot be written, or another process is at it (busy: try again).
+    """
+    # Alembic takes half a second to import and is needed once in the life of a file.
+    from extauthz.providers.sqlite_migrate import migrate  # noqa: PLC0415 - see the line above
+
+    return migrate(path, kind)
