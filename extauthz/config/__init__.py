@@ -1,0 +1,77 @@
+"""The configuration: one frozen tree, read once; everything else receives its own slice (spec section 8).
+
+`load` reads it and tells every fault at once. The tree holds no secrets, only the names of files that do; `admin_token` and
+`peppers` read those.
+"""
+
+from extauthz.config.address import Address, ProviderUrl
+from extauthz.config.advice import total_of as total_deadline
+from extauthz.config.gates import (
+    ActionsConfig,
+    AuthGateConfig,
+    BillingGateConfig,
+    GateConfig,
+    GatesConfig,
+    LifecycleGateConfig,
+    ProtectionGateConfig,
+)
+from extauthz.config.loading import Loaded, load
+from extauthz.config.plans import LimitsConfig, PlanConfig
+from extauthz.config.problems import InvalidConfig, Origin, Problem
+from extauthz.config.providers import (
+    BillingConfig,
+    Breaker,
+    CredentialsConfig,
+    EventsConfig,
+    LifecycleConfig,
+    ProtectionConfig,
+    ProvidersConfig,
+)
+from extauthz.config.routes import RouteConfig
+from extauthz.config.secrets import admin_token, peppers
+from extauthz.config.server import AdminConfig, Frontend, ServerConfig
+from extauthz.config.show import json_schema, masked, schema_text, to_yaml
+from extauthz.config.tree import Config
+from extauthz.config.units import format_duration, format_size, parse_duration, parse_size
+
+__all__ = [
+    "ActionsConfig",
+    "Address",
+    "AdminConfig",
+    "AuthGateConfig",
+    "BillingConfig",
+    "BillingGateConfig",
+    "Breaker",
+    "Config",
+    "CredentialsConfig",
+    "EventsConfig",
+    "Frontend",
+    "GateConfig",
+    "GatesConfig",
+    "InvalidConfig",
+    "LifecycleConfig",
+    "LifecycleGateConfig",
+    "LimitsConfig",
+    "Loaded",
+    "Origin",
+    "PlanConfig",
+    "Problem",
+    "ProtectionConfig",
+    "ProtectionGateConfig",
+    "ProviderUrl",
+    "ProvidersConfig",
+    "RouteConfig",
+    "ServerConfig",
+    "admin_token",
+    "format_duration",
+    "format_size",
+    "json_schema",
+    "load",
+    "masked",
+    "parse_duration",
+    "parse_size",
+    "peppers",
+    "schema_text",
+    "to_yaml",
+    "total_deadline",
+]

@@ -1,0 +1,32 @@
+"""The configuration for people and editors: the effective values with secrets masked, and the JSON Schema."""
+
+import json
+
+import yaml
+
+from extauthz.config.tree import Config
+
+
+def masked(config: Config) -> dict[str, object]:
+    """The effective configuration as plain values, written as in a file; passwords in URLs are `***`.
+
+    Peppers and tokens are not in it: a configuration holds only the names of files that do.
+    """
+    dumped: dict[str, object] = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return dumped
+
+
+def to_yaml(config: Config) -> str:
+    """`masked` as YAML that `load` reads again, unless a password was masked."""
+    return yaml.safe_dump(masked(config), sort_keys=False, width=120, default_flow_style=None)
+
+
+def json_schema() -> dict[str, object]:
+    """The JSON Schema (2020-12) of a configuration file."""
+    schema = Config.model_json_schema(by_alias=True, mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "extauthz configuration"}
+
+
+def schema_text() -> str:
+    """`json_schema` as text."""
+    return json.dumps(json_schema(), indent=2)
