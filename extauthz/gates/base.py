@@ -85,18 +85,18 @@ async def ask(lookup: Lookup[K, T], key: K, deadline: Deadline, max_age: float |
     """Look up; a provider that gives no answer is a result here, not an error."""
     try:
         return await lookup.get(key, deadline, max_age)
-    except Unavailable as unavailable:
-        return unavailable
+    except Unavailable as outage:
+        return outage
 
 
-def unavailable(gate: Gate, reason: Unavailable) -> Denial:
+def unavailable(gate: Gate, outage: Unavailable) -> Denial:
     """The 503 of a gate that does not do without its provider."""
-    retry = reason.retry_after_ms
+    retry = outage.retry_after_ms
     return Denial(
         gate=gate,
         reason=Reason.PROVIDER_UNAVAILABLE,
         retry_after_ms=DEFAULT_RETRY_MS if retry is None else retry,
-        note=reason.reason.value,
+        note=outage.reason.value,
     )
 
 

@@ -4,37 +4,20 @@ The day quota is counted in the same charge, but whether it denies is the billin
 """
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from extauthz.gates.anomaly import AnomalyDetector, Signal
 from extauthz.gates.base import GateControl, Stopwatch, report, settle
-from extauthz.model.billing import BillingState, Limits
+from extauthz.gates.limits import Actions, Terms, Verdict, decide
 from extauthz.model.deadline import Deadline
-from extauthz.model.decision import (
-    Denial,
-    Detail,
-    FallbackReason,
-    Gate,
-    GateReport,
-    LimitExceeded,
-    OnFailure,
-    RateLimited,
-    Reason,
-    Source,
-)
-from extauthz.model.protection import Charge, ChargeResult, Dimension, Exceeded, Outcome, RateStatus
+from extauthz.model.decision import Denial, FallbackReason, Gate, GateReport, OnFailure, Source
+from extauthz.model.protection import Charge, ChargeResult, Dimension, RateStatus
 from extauthz.ports import Charger, Unavailable
 
 log = logging.getLogger(__name__)
 
-_REASONS: Final = {
-    Dimension.QUOTA: Reason.MAX_REQUESTS_PER_DAY,
-    Dimension.RATE: Reason.RATE,
-    Dimension.BURST: Reason.BURST,
-    Dimension.COST: Reason.COST,
-}
 _BILLING: Final = Gate.BILLING
 _QUOTA: Final = frozenset({Dimension.QUOTA})
 _NONE: Final[frozenset[Dimension]] = frozenset()
@@ -42,50 +25,6 @@ _ANOMALY: Final = (Dimension.ANOMALY,)
 # What a flood of one tenant, or a caller in a hurry, brings about. To let those through uncounted would hand everybody the
 # switch of the limiter.
 _COUNTED_LOCALLY: Final = frozenset({FallbackReason.BULKHEAD, FallbackReason.BUDGET})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Actions:
-    """What exceeding a limit comes to (ABUSE-002): WARN lets through. `cost` knows REJECT and WARN only."""
-
-    rate: Outcome = Outcome.REJECT
-    burst: Outcome = Outcome.THROTTLE
-    cost: Outcome = Outcome.REJECT
-
-    def denying(self) -> frozenset[Dimension]:
-        """The dimensions in which this gate denies."""
-        actions = {Dimension.RATE: self.rate, Dimension.BURST: self.burst, Dimension.COST: self.cost}
-        return frozenset(dimension for dimension, outcome in actions.items() if outcome is not Outcome.WARN)
-
-
-class Terms(NamedTuple):
-    """On which terms one request is charged.
-
-    `cost` is in micro-units. `quota_counts`: a used-up day quota is a reason for billing to deny; `quota_blocks`: and billing
-    enforces it. `plan_id` and `billing_state` are for the text of a denial. With `commit` False nothing is consumed.
-    """
-
-    tenant_id: str
-    limits: Limits
-    cost: int
-    quota_counts: bool
-    quota_blocks: bool
-    plan_id: str
-    billing_state: BillingState | None
-    commit: bool
-
-
-class Verdict(NamedTuple):
-    """What a charge comes to.
-
-    `denial` is the first exceeded dimension that blocks, `warnings` are those before it that do not. `quota` and `limit` are
-    the denials that billing and protection would have made but for their modes.
-    """
-
-    denial: Denial | None = None
-    quota: Denial | None = None
-    limit: Denial | None = None
-    warnings: tuple[Dimension, ...] = ()
 
 
 class ProtectionRuling(NamedTuple):
@@ -112,58 +51,6 @@ class _Outage(NamedTuple):
 
 _PASSED: Final = Verdict()
 _ANSWERED: Final = _Outage(Source.PROVIDER, None, None)
-
-
-def decide(
-    exceeded: tuple[Exceeded, ...],
-    terms: Terms,
-    actions: Actions,
-    *,
-    counts: frozenset[Dimension],
-    blocks: frozenset[Dimension],
-) -> Verdict:
-    """What the exceeded dimensions, in the locked order, come to.
-
-    `counts` are the dimensions that would deny if every gate enforced, `blocks` those that do.
-    """
-    warnings: list[Dimension] = []
-    shadows: dict[Gate, Denial] = {}
-    for over in exceeded:
-        if over.dimension in blocks:
-            denial = _denial(over, terms, actions, _longest_wait_ms(exceeded, blocks))
-            return Verdict(denial, shadows.get(Gate.BILLING), shadows.get(Gate.PROTECTION), tuple(warnings))
-        warnings.append(over.dimension)
-        if over.dimension in counts:
-            would_be = _denial(over, terms, actions, _longest_wait_ms(exceeded, counts))
-            shadows.setdefault(would_be.gate, would_be)
-    return Verdict(None, shadows.get(Gate.BILLING), shadows.get(Gate.PROTECTION), tuple(warnings))
-
-
-def _longest_wait_ms(exceeded: Iterable[Exceeded], dimensions: frozenset[Dimension]) -> int:
-    """Milliseconds, rounded up, until the same request would pass in all of `dimensions`."""
-    return -(-max(over.wait_us for over in exceeded if over.dimension in dimensions) // 1000)
-
-
-def _denial(over: Exceeded, terms: Terms, actions: Actions, retry_after_ms: int) -> Denial:
-    detail: Detail
-    if over.dimension is Dimension.RATE:
-        detail = RateLimited(dimension=over.dimension, outcome=actions.rate)
-    elif over.dimension is Dimension.BURST:
-        detail = RateLimited(dimension=over.dimension, outcome=actions.burst)
-    else:
-        detail = LimitExceeded(
-            dimension=over.dimension,
-            current=over.current,
-            allowed=over.allowed,
-            plan_id=terms.plan_id,
-            billing_state=terms.billing_state,
-        )
-    return Denial(
-        gate=Gate.BILLING if over.dimension is Dimension.QUOTA else Gate.PROTECTION,
-        reason=_REASONS[over.dimension],
-        detail=detail,
-        retry_after_ms=retry_after_ms,
-    )
 
 
 class ProtectionGate:

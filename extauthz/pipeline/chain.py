@@ -7,7 +7,8 @@ from typing import Final
 from extauthz.gates.base import Found
 from extauthz.gates.billing import BillingGate, BillingRuling
 from extauthz.gates.lifecycle import LifecycleGate
-from extauthz.gates.protection import ProtectionGate, ProtectionRuling, Terms
+from extauthz.gates.limits import Terms
+from extauthz.gates.protection import ProtectionGate, ProtectionRuling
 from extauthz.model.billing import BillingRecord
 from extauthz.model.deadline import Deadline
 from extauthz.model.decision import Denial, Gate, GateReport
@@ -49,9 +50,7 @@ class GateChain:
         """The reports of gates that are not asked."""
         return self.lifecycle.control.skipped, self.billing.control.skipped, self.protection.control.skipped
 
-    async def run(
-        self, tenant_id: str, needs: Asks, trail: Trail, deadline: Deadline, *, commit: bool
-    ) -> Denial | None:
+    async def run(self, needs: Asks, trail: Trail, deadline: Deadline, *, commit: bool) -> Denial | None:
         """The first denial, None where every gate lets the tenant's request through. With `commit` False nothing is charged."""
         tenant_id = trail.tenant_id
         found: _BillingFound | asyncio.Task[_BillingFound] | None = None
