@@ -1,0 +1,181 @@
+"""Calls to a provider: each is a task that we own, and is abandoned at the provider's own deadline.
+
+See docs/decisions/0005-the-load-is-an-owned-task.md. The order is bulkhead, permit of the breaker, task, deadline.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from contextvars import Context
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from typing import Any, Final, Generic, TypeVar
+
+from extauthz.errors import InvalidRecord, ProviderTimeout
+from extauthz.model.deadline import Clock
+from extauthz.model.decision import FallbackReason
+from extauthz.ports import ProviderObserver
+from extauthz.resilience.breaker import Breaker, CircuitOpen, Permit
+from extauthz.resilience.bulkhead import Bulkhead
+
+T = TypeVar("T")
+
+ABANDONED_GRACE: Final = 10.0
+"""An abandoned call keeps its slot until it really ends, but for no longer than this many times its deadline."""
+
+CLOSE_PATIENCE: Final = 1.0
+"""Seconds that `close` waits for calls it has cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """The provider answered."""
+
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """The provider did not."""
+
+    reason: FallbackReason
+
+
+Outcome = Answer[T] | NoAnswer
+
+
+def retry_after_ms(breaker: Breaker) -> int | None:
+    """Milliseconds until the provider is tried again, rounded up; None where its circuit is closed."""
+    retry_in = breaker.retry_in
+    return None if retry_in is None else ceil(round(retry_in * 1000, 3))
+
+
+class _Call(Generic[T]):
+    """One call under way. `landed` is told the outcome once; what comes after that has no effect any more."""
+
+    __slots__ = ("_landed", "_leave", "permit", "started", "task", "timer")
+
+    def __init__(
+        self, permit: Permit, started: float, landed: Callable[[Outcome[T]], None], leave: Callable[[], None]
+    ) -> None:
+        self._landed: Callable[[Outcome[T]], None] | None = landed
+        self._leave: Callable[[], None] | None = leave
+        self.permit = permit
+        self.started = started
+        self.task: asyncio.Task[T]
+        self.timer: asyncio.TimerHandle
+
+    @property
+    def over(self) -> bool:
+        return self._landed is None
+
+    def land(self, outcome: Outcome[T]) -> None:
+        landed, self._landed = self._landed, None
+        if landed is not None:
+            landed(outcome)
+
+    def leave(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+
+class Caller:
+    """Makes calls of one `operation` to one provider. `timeout` is the provider's own deadline in seconds."""
+
+    def __init__(
+        self,
+        *,
+        operation: str,
+        timeout: float,
+        bulkhead: Bulkhead,
+        breaker: Breaker,
+        observer: ProviderObserver,
+        clock: Clock,
+    ) -> None:
+        self._operation = operation
+        self._timeout = timeout
+        self._bulkhead = bulkhead
+        self._breaker = breaker
+        self._observer = observer
+        self._clock = clock
+        self._calls: set[_Call[Any]] = set()  # of whatever each call answers
+        self._closed = False
+
+    def start(
+        self,
+        tenant: Hashable,
+        call: Callable[[], Awaitable[T]],
+        landed: Callable[[Outcome[T]], None],
+        *,
+        entered: bool = False,
+    ) -> FallbackReason | None:
+        """Begin a call for `tenant`; None, or why it was not made.
+
+        When it was made, `landed` gets its outcome once, at the deadline at the latest and never before this returns. With
+        `entered` the caller is in the bulkhead already, and is taken out of it here.
+        """
+        if not entered and not self._bulkhead.enter(tenant):
+            return FallbackReason.BULKHEAD
+        leave = partial(self._bulkhead.leave, tenant)
+        if self._closed:
+            leave()
+            return FallbackReason.ERROR
+        try:
+            permit = self._breaker.permit()
+        except CircuitOpen:
+            leave()
+            return FallbackReason.CIRCUIT_OPEN
+        # A fresh context, or the call would log and trace under whoever came first.
+        Context().run(self._launch, _Call(permit, self._clock(), landed, leave), call)
+        return None
+
+    def _launch(self, flying: _Call[T], call: Callable[[], Awaitable[T]]) -> None:
+        loop = asyncio.get_running_loop()
+        flying.task = loop.create_task(_drive(call))
+        flying.timer = loop.call_later(self._timeout, self._expire, flying)
+        self._calls.add(flying)
+        flying.task.add_done_callback(partial(self._ended, flying))
+
+    def _expire(self, flying: _Call[T]) -> None:
+        """Abandon a call: it is cancelled but not waited for, because a driver may take seconds to notice."""
+        flying.permit.failed(ProviderTimeout())
+        flying.land(NoAnswer(FallbackReason.TIMEOUT))
+        flying.task.cancel()
+        flying.timer = asyncio.get_running_loop().call_later(self._timeout * ABANDONED_GRACE, flying.leave)
+        self._observer.called(self._operation, self._clock() - flying.started, answered=False)
+
+    def _ended(self, flying: _Call[T], task: asyncio.Task[T]) -> None:
+        flying.timer.cancel()
+        flying.leave()
+        self._calls.discard(flying)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if flying.over:
+            return
+        if error is None:
+            flying.permit.succeeded()
+            flying.land(Answer(task.result()))
+        elif isinstance(error, InvalidRecord):
+            flying.permit.succeeded()
+            flying.land(NoAnswer(FallbackReason.ERROR))
+        else:
+            flying.permit.failed(error)
+            flying.land(NoAnswer(FallbackReason.ERROR))
+        answered = error is None or isinstance(error, InvalidRecord)
+        self._observer.called(self._operation, self._clock() - flying.started, answered=answered)
+
+    async def close(self) -> None:
+        """Call off what is under way, without a verdict, and make no further calls."""
+        self._closed = True
+        calls = tuple(self._calls)
+        for flying in calls:
+            flying.timer.cancel()
+            flying.permit.released()
+            flying.land(NoAnswer(FallbackReason.ERROR))
+            flying.task.cancel()
+        if calls:
+            await asyncio.wait({flying.task for flying in calls}, timeout=CLOSE_PATIENCE)
+
+
+async def _drive(call: Callable[[], Awaitable[T]]) -> T:
+    return await call()

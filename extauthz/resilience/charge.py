@@ -1,0 +1,125 @@
+"""A guarded charge: never retried, never shared, never cached, because charging twice is not charging once."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from extauthz.errors import InvalidRecord
+from extauthz.model.deadline import Clock, Deadline
+from extauthz.model.decision import FallbackReason
+from extauthz.model.protection import Charge, ChargeResult
+from extauthz.ports import ProtectionProvider, ProviderObserver, Unavailable
+from extauthz.resilience.breaker import Breaker
+from extauthz.resilience.bulkhead import Bulkhead
+from extauthz.resilience.call import Caller, NoAnswer, Outcome, retry_after_ms
+from extauthz.resilience.policy import ChargePolicy
+from extauthz.resilience.probe import Probe
+
+OPERATION: Final = "charge"
+
+
+class ChargeGuard:
+    """Charges the protection provider; implements `ports.Charger`.
+
+    A provider in this process is simply awaited. Any other is called as a task of our own, under its deadline, bulkhead and
+    breaker; callers of a tenant that has its share of the bulkhead wait their turn.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: ProtectionProvider,
+        policy: ChargePolicy,
+        breaker: Breaker,
+        observer: ProviderObserver,
+        clock: Clock,
+    ) -> None:
+        self._provider = provider
+        self._timeout = policy.timeout
+        self._breaker = breaker
+        self._observer = observer
+        self._clock = clock
+        self._bulkhead = Bulkhead(policy.max_in_flight)
+        self._caller = Caller(
+            operation=OPERATION,
+            timeout=policy.timeout,
+            bulkhead=self._bulkhead,
+            breaker=breaker,
+            observer=observer,
+            clock=clock,
+        )
+        self._failed: Charge | None = None
+        self._probe = Probe(breaker, self._try_again)
+
+    async def charge(self, charge: Charge, deadline: Deadline) -> ChargeResult:
+        """Charge in time.
+
+        Raises:
+            Unavailable: no answer by the deadline; whether it was counted is not known.
+        """
+        if self._provider.in_process:
+            return await self._directly(charge)
+        if self._breaker.refuses:
+            raise self._refused(FallbackReason.CIRCUIT_OPEN)
+        remaining = deadline.remaining()
+        if remaining <= 0:
+            raise self._unavailable(FallbackReason.BUDGET)
+        if not await self._bulkhead.enter_in_turn(charge.tenant_id, min(remaining, self._timeout)):
+            raise self._refused(FallbackReason.BULKHEAD)
+        remaining = deadline.remaining()
+        if remaining <= 0:  # nobody would hear the answer, and it would be counted elsewhere too
+            self._bulkhead.leave(charge.tenant_id)
+            raise self._unavailable(FallbackReason.BUDGET)
+        result: asyncio.Future[Outcome[ChargeResult]] = asyncio.get_running_loop().create_future()
+        refused = self._start(charge, result.set_result)
+        if refused is not None:
+            raise self._refused(refused)
+        await asyncio.wait({result}, timeout=remaining)
+        if not result.done():
+            raise self._unavailable(FallbackReason.BUDGET)
+        return self._result(result.result())
+
+    async def close(self) -> None:
+        """Call off the charges under way and begin no more."""
+        self._probe.close()
+        await self._caller.close()
+
+    async def _directly(self, charge: Charge) -> ChargeResult:
+        started = self._clock()
+        try:
+            result = await self._provider.charge(charge)
+        except Exception as error:
+            answered = isinstance(error, InvalidRecord)
+            self._observer.called(OPERATION, self._clock() - started, answered=answered)
+            raise Unavailable(FallbackReason.ERROR) from error
+        self._observer.called(OPERATION, self._clock() - started, answered=True)
+        return result
+
+    def _start(self, charge: Charge, landed: Callable[[Outcome[ChargeResult]], None]) -> FallbackReason | None:
+        """Begin a charge that has entered the bulkhead."""
+
+        def note(outcome: Outcome[ChargeResult]) -> None:
+            if isinstance(outcome, NoAnswer):
+                self._failed = charge
+            landed(outcome)
+
+        return self._caller.start(charge.tenant_id, lambda: self._provider.charge(charge), note, entered=True)
+
+    def _result(self, outcome: Outcome[ChargeResult]) -> ChargeResult:
+        if isinstance(outcome, NoAnswer):
+            raise self._unavailable(outcome.reason)
+        return outcome.value
+
+    def _refused(self, reason: FallbackReason) -> Unavailable:
+        self._observer.refused(OPERATION)
+        return self._unavailable(reason)
+
+    def _unavailable(self, reason: FallbackReason) -> Unavailable:
+        return Unavailable(reason, retry_after_ms=retry_after_ms(self._breaker))
+
+    def _try_again(self) -> None:
+        """Ask what the charge that failed last would give, charging nothing: the circuit's time is up and nobody asks."""
+        if self._failed is None or not self._bulkhead.enter(self._failed.tenant_id):
+            return
+        self._start(replace(self._failed, commit=False), lambda _outcome: None)

@@ -1,0 +1,191 @@
+"""A guarded look-up: cache, single flight, bulkhead, breaker, owned call; whoever asks waits under their own deadline."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from extauthz.model.deadline import Clock, Deadline
+from extauthz.model.decision import FallbackReason, Source
+from extauthz.ports import CacheResult, Fetched, ProviderObserver, Unavailable
+from extauthz.resilience.breaker import Breaker
+from extauthz.resilience.bulkhead import Bulkhead
+from extauthz.resilience.cache import Cache, never
+from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome, retry_after_ms
+from extauthz.resilience.policy import GuardPolicy
+from extauthz.resilience.probe import Probe
+from extauthz.resilience.singleflight import Flight, Flights, Overtaken
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+def _itself(key: Hashable) -> Hashable:
+    return key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardStats:
+    """A guard as an operator sees it: entries cached, loads in flight, and look-ups by what the cache said since the start."""
+
+    operation: str
+    entries: int
+    in_flight: int
+    hits: int
+    misses: int
+    stale: int
+
+
+class Guard(Generic[K, V]):
+    """Looks things up at one provider, one `operation` of it; implements `ports.Lookup` and `ports.CacheControl`.
+
+    `load` asks the provider. `tenant_of` tells whose share of the bulkhead a key belongs to. `denies` tells which values deny,
+    and so outlive an outage. Everything happens on one event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        operation: str,
+        load: Callable[[K], Awaitable[V]],
+        policy: GuardPolicy,
+        breaker: Breaker,
+        observer: ProviderObserver,
+        clock: Clock,
+        tenant_of: Callable[[K], Hashable] = _itself,
+        denies: Callable[[V], bool] = never,
+    ) -> None:
+        self._operation = operation
+        self._load = load
+        self._breaker = breaker
+        self._observer = observer
+        self._clock = clock
+        self._tenant_of = tenant_of
+        self._cache: Cache[K, V] = Cache(policy.cache, clock, denies=denies, failing=lambda: breaker.failing)
+        self._flights: Flights[K, V] = Flights()
+        self._bulkhead = Bulkhead(policy.max_in_flight)
+        self._caller = Caller(
+            operation=operation,
+            timeout=policy.timeout,
+            bulkhead=self._bulkhead,
+            breaker=breaker,
+            observer=observer,
+            clock=clock,
+        )
+        self._failed_key: tuple[K] | None = None
+        self._probe = Probe(breaker, self._try_again)
+        self._hits = self._misses = self._stale = 0
+
+    def peek(self, key: K, max_age: float | None = None) -> Fetched[V] | None:
+        """The value if it is fresh in the cache; never waits. `max_age` (seconds) replaces the cache's own ttl."""
+        now = self._clock()
+        entry = self._cache.fresh(key, now, max_age)
+        if entry is None:
+            return None
+        self._hits += 1
+        value = entry.value
+        self._observer.cache(CacheResult.NEGATIVE if value is None else CacheResult.HIT)
+        return Fetched(value=value, source=Source.CACHE, age=now - entry.at)
+
+    async def get(self, key: K, deadline: Deadline, max_age: float | None = None) -> Fetched[V]:
+        """The value, from the cache or from the provider. Where a change overtakes the load, what the change left.
+
+        Raises:
+            Unavailable: no fresh answer by the deadline. Its `last_known` may stand in.
+        """
+        while True:
+            fetched = self.peek(key, max_age)
+            if fetched is not None:
+                return fetched
+            remaining = deadline.remaining()
+            if remaining <= 0:
+                raise self._unavailable(key, FallbackReason.BUDGET)
+            flight = self._flights.get(key) or self._begin(key)
+            if isinstance(flight, FallbackReason):
+                self._observer.refused(self._operation)
+                raise self._unavailable(key, flight)
+            await asyncio.wait({flight}, timeout=remaining)
+            if not flight.done():
+                raise self._unavailable(key, FallbackReason.BUDGET)
+            outcome = flight.result()
+            if not isinstance(outcome, Overtaken):
+                return self._fetched(key, outcome)
+
+    def put(self, key: K, value: V) -> None:
+        """Make `value` the fresh and the last-known value; a load begun earlier never fills the cache."""
+        self._cache.put(key, value)
+        self._flights.overtake(key)
+
+    def forget(self, key: K) -> None:
+        """Drop the fresh value; the last-known one stays for an outage only where it denies."""
+        self._cache.forget(key)
+        self._flights.overtake(key)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._cache.clear()
+        self._flights.overtake_all()
+
+    def stats(self) -> GuardStats:
+        """Figures for an operator."""
+        return GuardStats(
+            operation=self._operation,
+            entries=len(self._cache),
+            in_flight=self._bulkhead.in_flight,
+            hits=self._hits,
+            misses=self._misses,
+            stale=self._stale,
+        )
+
+    async def close(self) -> None:
+        """Call off the loads under way and begin no more; what is cached is still answered."""
+        self._probe.close()
+        await self._caller.close()
+
+    def _begin(self, key: K) -> Flight[V] | FallbackReason:
+        flight = self._flights.begin(key)
+        refused = self._caller.start(self._tenant_of(key), lambda: self._load(key), partial(self._landed, key, flight))
+        if refused is None:
+            return flight
+        self._flights.land(key, flight)
+        return refused
+
+    def _landed(self, key: K, flight: Flight[V], outcome: Outcome[V]) -> None:
+        if isinstance(outcome, NoAnswer):
+            self._failed_key = (key,)
+        if not self._flights.land(key, flight):
+            return
+        try:
+            if isinstance(outcome, Answer):
+                self._cache.put(key, outcome.value)
+        finally:
+            flight.set_result(outcome)
+
+    def _fetched(self, key: K, outcome: Outcome[V]) -> Fetched[V]:
+        if isinstance(outcome, NoAnswer):
+            raise self._unavailable(key, outcome.reason)
+        self._misses += 1
+        self._observer.cache(CacheResult.MISS)
+        return Fetched(value=outcome.value, source=Source.PROVIDER)
+
+    def _unavailable(self, key: K, reason: FallbackReason) -> Unavailable:
+        now = self._clock()
+        entry = self._cache.last_known(key, now)
+        last_known: Fetched[object] | None = None
+        if entry is None:
+            self._misses += 1
+            self._observer.cache(CacheResult.MISS)
+        else:
+            self._stale += 1
+            self._observer.cache(CacheResult.STALE)
+            last_known = Fetched(value=entry.value, source=Source.STALE, age=now - entry.at)
+        return Unavailable(reason, last_known, retry_after_ms(self._breaker))
+
+    def _try_again(self) -> None:
+        """Load the key that failed last: the circuit's time is up and nobody asks."""
+        if self._failed_key is None:
+            return
+        (key,) = self._failed_key
+        if self._flights.get(key) is None:
+            self._begin(key)
