@@ -63,6 +63,11 @@ class ApiKeys:
         # that same object, comparing again could only give the same answer. Bounded; the oldest goes first.
         self._verified: OrderedDict[bytes, Verified] = OrderedDict()
 
+    @property
+    def remembered(self) -> int:
+        """Of how many keys it is remembered that they verify."""
+        return len(self._verified)
+
     def present(self, request: CheckRequest) -> Sequence[Presented]:
         """The API keys in `x-api-key` and `authorization`, malformed ones too."""
         headers = request.headers

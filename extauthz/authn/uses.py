@@ -59,6 +59,11 @@ class KeyUses:
         """How many uses wait to be written."""
         return len(self._pending)
 
+    @property
+    def remembered(self) -> int:
+        """Of how many keys the last noted use is remembered."""
+        return len(self._noted)
+
     def note(self, key_id: str, at: float, renewed: tuple[bytes, str] | None = None) -> None:
         """Note that a key was used at `at` (Unix seconds); `renewed` is its hash under the newest pepper, and that pepper's
         fingerprint. Never waits, never raises.
@@ -80,7 +85,7 @@ class KeyUses:
         """Keep the times in the order in which they were noted; those of the last interval are all that is needed."""
         self._noted.pop(key_id, None)
         self._noted[key_id] = at
-        while len(self._noted) > self._max_remembered or at - next(iter(self._noted.values())) >= self._interval:
+        while len(self._noted) > self._max_remembered or at - next(iter(self._noted.values())) > self._interval:
             self._noted.popitem(last=False)
 
     async def start(self) -> None:
