@@ -155,7 +155,12 @@ class CheckMetrics:
             [(gate, reason) for gate in FAIL_OPEN_GATES for reason in REASONS_BY_GATE[gate]],
         )
 
-    def checked(self, _request: CheckRequest | None, decision: Decision, seconds: float) -> None:
+    def checked(
+        self,
+        request: CheckRequest | None,  # noqa: ARG002 - what a client sends must never become a label
+        decision: Decision,
+        seconds: float,
+    ) -> None:
         """Count one decision."""
         denial = decision.denial
         if denial is None:
