@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -10,10 +11,10 @@ from typing import Final
 from extauthz.errors import ProviderError
 from extauthz.providers import sqlite_schema
 from extauthz.providers.sqlite_errors import needs_new_connection, translated
-from extauthz.providers.sqlite_schema import Kind
+from extauthz.providers.sqlite_schema import BUSY_TIMEOUT, Kind, SchemaStatus
 
-BUSY_TIMEOUT: Final = 0.025
-"""Seconds that SQLite itself waits for a lock, uninterruptibly. Short: the worker tries again as long as it is wanted."""
+_UPGRADE_WAIT: Final = 30.0
+"""Seconds that an operator's upgrade waits for those who use the file."""
 
 _STOP_CHECK_EVERY: Final = 10_000
 """Steps of SQLite's virtual machine (about a millisecond) between two looks at whether the caller is still there."""
@@ -39,7 +40,7 @@ class SqliteFile:
             sqlite3.Error: for the table of errors.
         """
         with self._opening:
-            if self._seen and not self.path.exists():
+            if self._seen and self.identity() is None:
                 raise ProviderError(f"{self.path}: the database file has gone")
             create(self.path)
             connection = connect(self.path)
@@ -127,6 +128,39 @@ def create(path: Path) -> None:
         raise ProviderError(f"{path}: the database file cannot be made ({error.strerror})") from error
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """A plain connection to an existing file, without implicit transactions."""
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+def connect(path: Path, wait: float = BUSY_TIMEOUT) -> sqlite3.Connection:
+    """A plain connection to an existing file, without implicit transactions; it waits `wait` seconds for a lock."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=wait, isolation_level=None)
+
+
+def upgrade(path: Path, kind: Kind) -> SchemaStatus:
+    """Bring the file at `path` to the schema of `kind`; it is made where it is absent. Blocks.
+
+    Raises:
+        ProviderError: it can't be opened or written.
+        SchemaMismatch: it is another program's, or newer than this version.
+    """
+    create(path)
+    return _translating(path, lambda: sqlite_schema.require_upgraded(path, kind, wait=_UPGRADE_WAIT))
+
+
+def status(path: Path, kind: Kind) -> SchemaStatus:
+    """The schema of the file at `path`; changes nothing. Blocks.
+
+    Raises:
+        ProviderError: it can't be opened or read.
+        SchemaMismatch: it is another program's.
+    """
+
+    def look() -> SchemaStatus:
+        with closing(connect(path)) as connection:
+            return sqlite_schema.read_status(connection, path, kind)
+
+    return _translating(path, look)
+
+
+def _translating(path: Path, work: Callable[[], SchemaStatus]) -> SchemaStatus:
+    try:
+        return work()
+    except sqlite3.Error as error:
+        raise translated(path, error) from error

@@ -21,14 +21,16 @@ _one_at_a_time: Final = Lock()
 """Alembic keeps the migration that runs in a global; the state's and the events' file may be set up at the same moment."""
 
 
-def migrate(path: Path, kind: Kind) -> SchemaStatus:
+def migrate(path: Path, kind: Kind, wait: float) -> SchemaStatus:
     """Bring the file to `kind`'s newest revision in one transaction; where it is there already nothing happens.
+
+    One process does it; the others wait (`wait` seconds, then they are told "busy") and find it done.
 
     Raises:
         SchemaMismatch: the file belongs to something else.
         sqlite3.Error: it cannot be written, or another process has the lock.
     """
-    raw = sqlite_file.connect(path)
+    raw = sqlite_file.connect(path, wait)
     try:
         sqlite_schema.read_status(raw, path, kind)  # nothing of another program's file is changed, its journal neither
         raw.execute("PRAGMA journal_mode = WAL")

@@ -12,6 +12,9 @@ from typing import Final
 
 from extauthz.errors import SchemaMismatch
 
+BUSY_TIMEOUT: Final = 0.025
+"""Seconds that SQLite itself waits for a lock, uninterruptibly. Short: the worker tries again as long as it is wanted."""
+
 STATE_APPLICATION_ID: Final = 0x45585401
 EVENTS_APPLICATION_ID: Final = 0x45585402
 _USES: Final = {STATE_APPLICATION_ID: "tenants, plans and keys", EVENTS_APPLICATION_ID: "events"}
@@ -65,7 +68,25 @@ def require_current(connection: sqlite3.Connection, path: Path, kind: Kind) -> N
     """
     status = read_status(connection, path, kind)
     if status.state is SchemaState.EMPTY:
-        status = bring_up(path, kind)
+        status = _bring_up(path, kind, BUSY_TIMEOUT)
+    _require_current(path, status)
+
+
+def require_upgraded(path: Path, kind: Kind, *, wait: float) -> SchemaStatus:
+    """Bring an existing file to our schema, whether it is empty, older or there already; its schema now.
+
+    `wait` is how long (seconds) to wait for a lock that somebody else holds.
+
+    Raises:
+        SchemaMismatch: the file is not ours, or newer than this version.
+        sqlite3.Error: it cannot be written, or another process is at it (busy).
+    """
+    status = _bring_up(path, kind, wait)
+    _require_current(path, status)
+    return status
+
+
+def _require_current(path: Path, status: SchemaStatus) -> None:
     if status.state is not SchemaState.CURRENT:
         raise SchemaMismatch(_mismatch(path, status))
 
@@ -123,14 +144,8 @@ def _other_use(application_id: int) -> str:
     return "this is a database of another program"
 
 
-def bring_up(path: Path, kind: Kind) -> SchemaStatus:
-    """Bring an existing file, empty or older, to our schema; one process at a time, the others find it done.
-
-    Raises:
-        SchemaMismatch: the file belongs to something else, or is newer.
-        sqlite3.Error: it cannot be written, or another process is at it (busy: try again).
-    """
+def _bring_up(path: Path, kind: Kind, wait: float) -> SchemaStatus:
     # Alembic takes half a second to import and is needed once in the life of a file.
     from extauthz.providers.sqlite_migrate import migrate  # noqa: PLC0415 - see the line above
 
-    return migrate(path, kind)
+    return migrate(path, kind, wait)

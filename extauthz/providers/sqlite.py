@@ -1,0 +1,166 @@
+"""Tenants, standing and keys in one SQLite file: the embedded default."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from extauthz.model.billing import BillingRecord, BillingState
+from extauthz.model.identity import ApiKey, KeyUse
+from extauthz.model.lifecycle import (
+    AuditRecord,
+    Change,
+    LifecycleRecord,
+    LifecycleState,
+    Onboarding,
+    Tenant,
+    Transition,
+)
+from extauthz.providers import sqlite_file, sqlite_state
+from extauthz.providers.sqlite_db import SqliteDatabase
+from extauthz.providers.sqlite_schema import STATE_APPLICATION_ID, Kind, Migrations, SchemaStatus
+
+MIGRATIONS: Final = Migrations(directory=Path(__file__).parent / "migrations" / "state", revisions=("0001",))
+_KIND: Final = Kind(application_id=STATE_APPLICATION_ID, migrations=MIGRATIONS)
+
+
+def upgrade(path: str | Path) -> SchemaStatus:
+    """Bring the state database at `path` to this version's schema; it is made where it is absent. Blocks.
+
+    Raises:
+        ProviderError: it can't be opened or written.
+        SchemaMismatch: it is another program's, or newer than this version.
+    """
+    return sqlite_file.upgrade(Path(path), _KIND)
+
+
+def status(path: str | Path) -> SchemaStatus:
+    """Which schema the state database at `path` has; changes nothing. Blocks.
+
+    Raises:
+        ProviderError: it can't be opened or read.
+        SchemaMismatch: it is another program's.
+    """
+    return sqlite_file.status(Path(path), _KIND)
+
+
+class SqliteStore:
+    """Lifecycle, billing and credential store in one; a transition, its audit and the revoked keys are one transaction.
+
+    Every method raises `ProviderError` where the database gives no answer, `InvalidRecord` where a row can't be read, and
+    `SchemaMismatch` where the file is another program's or of another version; below only what is refused is listed.
+    """
+
+    def __init__(self, path: str | Path, *, readers: int = 4) -> None:
+        self._db = SqliteDatabase(path, application_id=STATE_APPLICATION_ID, migrations=MIGRATIONS, readers=readers)
+
+    @property
+    def path(self) -> Path:
+        """The file, as an absolute path."""
+        return self._db.path
+
+    async def start(self) -> None:
+        """Open the file, set it up where it is empty. One that can't be reached is logged; each call tries again.
+
+        Raises:
+            SchemaMismatch: the file is another program's, or of another version.
+        """
+        await self._db.start()
+
+    async def close(self) -> None:
+        """Finish what is under way and close the file."""
+        await self._db.close()
+
+    async def history(self, tenant_id: str) -> Sequence[AuditRecord]:
+        """The tenant's audit records, oldest first."""
+        return await self._db.read(lambda db: sqlite_state.history(db, tenant_id))
+
+    # Lifecycle
+
+    async def find_lifecycle(self, tenant_id: str) -> LifecycleRecord | None:
+        """The tenant's record; None where there is no such tenant."""
+        return await self._db.read(lambda db: sqlite_state.find_lifecycle(db, tenant_id))
+
+    async def get_tenant(self, tenant_id: str) -> Tenant | None:
+        """The tenant, None where there is none."""
+        return await self._db.read(lambda db: sqlite_state.get_tenant(db, tenant_id))
+
+    async def list_tenants(self, after: str = "", limit: int = 100) -> Sequence[Tenant]:
+        """Tenants with an id above `after` in the order of their ids, at most `limit`."""
+        return await self._db.read(lambda db: sqlite_state.list_tenants(db, after, limit))
+
+    async def create_tenant(self, tenant: Tenant, change: Change, billing: BillingRecord | None = None) -> None:
+        """Add a tenant, and its standing where one is given.
+
+        Raises:
+            AlreadyExists: the id is taken.
+        """
+        await self._db.write(lambda db: sqlite_state.create_tenant(db, tenant, change, billing))
+
+    async def set_onboarding(self, tenant_id: str, to: Onboarding, change: Change) -> tuple[Onboarding, Onboarding]:
+        """`PENDING` to `COMPLETE`; (from, to).
+
+        Raises:
+            NotFound: no such tenant.
+            InvalidTransition: back to PENDING.
+        """
+        return await self._db.write(lambda db: sqlite_state.set_onboarding(db, tenant_id, to, change))
+
+    async def transition(self, tenant_id: str, to: LifecycleState, change: Change, *, revoke_keys: bool) -> Transition:
+        """Move a tenant along the table; with `revoke_keys` a move to TERMINATED revokes its keys.
+
+        Raises:
+            NotFound: no such tenant.
+            InvalidTransition: the table has no such move.
+        """
+        return await self._db.write(
+            lambda db: sqlite_state.transition(db, tenant_id, to, change, revoke_keys=revoke_keys)
+        )
+
+    # Billing
+
+    async def find_billing(self, tenant_id: str) -> BillingRecord | None:
+        """The tenant's record; None where there is none."""
+        return await self._db.read(lambda db: sqlite_state.find_billing(db, tenant_id))
+
+    async def set_billing(
+        self, tenant_id: str, change: Change, *, state: BillingState | None = None, plan_id: str | None = None
+    ) -> tuple[BillingRecord | None, BillingRecord]:
+        """Set standing, plan or both (None: as it was); (before, after)."""
+        return await self._db.write(lambda db: sqlite_state.set_billing(db, tenant_id, change, state, plan_id))
+
+    # Credentials
+
+    async def find_key(self, key_id: str) -> ApiKey | None:
+        """The key of that id, revoked or expired ones too; None where there is none."""
+        return await self._db.read(lambda db: sqlite_state.find_key(db, key_id))
+
+    async def record_uses(self, uses: Sequence[KeyUse]) -> None:
+        """Note last-used times and renewed hashes, all in one transaction. An older use changes nothing."""
+        if uses:
+            await self._db.write(lambda db: sqlite_state.record_uses(db, uses))
+
+    async def issue_key(self, key: ApiKey, change: Change, *, require_active: bool) -> None:
+        """Add a key; with `require_active` only for an ACTIVE tenant.
+
+        Raises:
+            AlreadyExists: the id is taken.
+            TenantNotActive: OFFBOARD-007.
+            NotFound: no such tenant.
+        """
+        await self._db.write(lambda db: sqlite_state.issue_key(db, key, change, require_active=require_active))
+
+    async def list_keys(self, tenant_id: str) -> Sequence[ApiKey]:
+        """All keys of a tenant, oldest first."""
+        return await self._db.read(lambda db: sqlite_state.list_keys(db, tenant_id))
+
+    async def revoke_key(self, tenant_id: str, key_id: str, change: Change) -> ApiKey:
+        """Revoke one key; revoking it again changes nothing. The key as it is now.
+
+        Raises:
+            NotFound: the tenant has no such key.
+        """
+        return await self._db.write(lambda db: sqlite_state.revoke_key(db, tenant_id, key_id, change))
+
+    async def revoke_all(self, tenant_id: str, change: Change) -> Sequence[str]:
+        """Revoke every live key of the tenant; the ids of those that were live."""
+        return await self._db.write(lambda db: sqlite_state.revoke_all(db, tenant_id, change))

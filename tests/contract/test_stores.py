@@ -1,0 +1,33 @@
+"""BILLING-005: every store passes the same contract as every other."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from extauthz.providers.memory import MemoryStore
+from extauthz.providers.sqlite import SqliteStore
+from extauthz.testing.contracts_stores import StoreContract
+
+
+class TestBilling005MemoryStore(StoreContract):
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[MemoryStore]:
+        store = MemoryStore()
+        await store.start()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+class TestBilling005SqliteStore(StoreContract):
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[SqliteStore]:
+        with TemporaryDirectory() as directory:
+            store = SqliteStore(Path(directory) / "state.db")
+            await store.start()
+            try:
+                yield store
+            finally:
+                await store.close()
