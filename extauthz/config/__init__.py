@@ -1,7 +1,7 @@
 """The configuration: one frozen tree, read once; everything else receives its own slice (spec section 8).
 
-`load` reads it and tells every fault at once. The tree holds no secrets, only the names of files that do; `admin_token` and
-`peppers` read those.
+`load` reads it and tells every fault at once. The tree holds no secrets, only the names of files that do; `admin_token` reads
+one of those.
 """
 
 from extauthz.config.address import Address, ProviderUrl
@@ -28,7 +28,7 @@ from extauthz.config.providers import (
     ProvidersConfig,
 )
 from extauthz.config.routes import RouteConfig
-from extauthz.config.secrets import admin_token, peppers
+from extauthz.config.secrets import admin_token
 from extauthz.config.server import AdminConfig, Frontend, ServerConfig
 from extauthz.config.show import json_schema, masked, schema_text, to_yaml
 from extauthz.config.tree import Config
@@ -70,7 +70,6 @@ __all__ = [
     "masked",
     "parse_duration",
     "parse_size",
-    "peppers",
     "schema_text",
     "to_yaml",
     "total_deadline",

@@ -16,17 +16,13 @@ ENVOY_TIMEOUT: Final = 1.0
 def warnings_of(config: Config) -> Iterator[Problem]:
     """What whoever starts the service should know."""
     yield from _deadlines(config)
-    for path, file in (
-        ("admin.token_file", config.admin.token_file),
-        ("providers.credentials.pepper_file", config.providers.credentials.pepper_file),
-    ):
-        if file is not None:
-            yield from _secret_file(path, file)
+    yield from _secret_file("admin.token_file", config.admin.token_file)
 
 
 def advice_on(config: Config) -> Iterator[Problem]:
-    """What `--validate` adds: true of the defaults too, and so not said on every start."""
+    """What `--validate` adds: what is true of the defaults too, and what the service itself says again when it starts."""
     providers = config.providers
+    yield from _secret_file("providers.credentials.pepper_file", providers.credentials.pepper_file)
     others = {"lifecycle": providers.lifecycle.url, "billing": providers.billing.url}
     credentials = providers.credentials.url
     shared = [name for name, url in others.items() if url == credentials and url.scheme != "memory"]
@@ -69,7 +65,9 @@ def _deadlines(config: Config) -> Iterator[Problem]:
         )
 
 
-def _secret_file(path: str, file: str) -> Iterator[Problem]:
+def _secret_file(path: str, file: str | None) -> Iterator[Problem]:
+    if file is None:
+        return
     try:
         mode = os.stat(file).st_mode  # noqa: PTH116 - Path.stat would do no more
     except OSError as error:

@@ -1,0 +1,103 @@
+"""The command itself: which nouns there are, and what becomes of errors."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from extauthz import __version__
+from extauthz.errors import ConfigError, ExtauthzError
+
+_NOUNS: Final = {
+    "serve": ("extauthz.cli.serve:serve", "Run the service."),
+    "demo": ("extauthz.cli.demo:demo", "Try everything on this machine, with a real Envoy."),
+    "tenant": ("extauthz.cli.tenant:tenant", "Create, look at and change tenants."),
+    "key": ("extauthz.cli.key:key", "Issue, list and revoke API keys."),
+    "check": ("extauthz.cli.check:check", "Explain one decision."),
+    "config": ("extauthz.cli.config:config", "Show and check the configuration."),
+    "envoy": ("extauthz.cli.envoy:envoy", "Make an Envoy configuration."),
+}
+
+
+class Stop(click.ClickException):
+    """The command ran and failed: exit code 1 and a message for the user."""
+
+    exit_code = 1
+
+    def show(self, file: Any = None) -> None:
+        """Write the message to standard error."""
+        click.echo(f"error: {self.format_message()}", err=True, file=file)
+
+
+class BadConfiguration(Stop):
+    """Exit code 2, as for wrong usage."""
+
+    exit_code = 2
+
+
+class Noun(click.Group):
+    """A group that lists its commands in the order in which they are written."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names in order."""
+        return list(self.commands)
+
+
+class _Nouns(click.Group):
+    """A group that imports a command only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_NOUNS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in _NOUNS:
+            return None
+        module, _, name = _NOUNS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _NOUNS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _told_plainly():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """Errors become one message and an exit code; a fault of ours shows its traceback in Python's developer mode only."""
+    try:
+        yield
+    except ConfigError as error:
+        raise BadConfiguration(str(error)) from None
+    except ExtauthzError as error:
+        raise Stop(str(error)) from None
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        raise Stop(f"internal error ({type(error).__name__}); `python -X dev -m extauthz …` shows where") from None
+
+
+@click.group(cls=_Nouns, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="extauthz", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Answer Envoy's external-authorization questions: who is calling, and may this request go on?
+
+    \b
+    Start the service with the embedded defaults, make a tenant and a key, ask what would be decided:
+      export EXTAUTHZ_ADMIN_TOKEN=choose-a-long-one
+      extauthz serve &
+      extauthz tenant create acme --onboarding COMPLETE --reason "new customer"
+      extauthz key create acme --reason "first key"
+      extauthz check --tenant acme --method POST --path /api/v1/runs
+
+    \b
+    Exit codes: 0 done (or allowed), 1 ran and failed (or denied), 2 wrong usage or configuration.
+    """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
