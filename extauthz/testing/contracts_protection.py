@@ -7,181 +7,29 @@
 The suite needs no fixtures; its coroutines run under pytest-asyncio (`asyncio_mode = auto`) or any runner of the kind.
 """
 
-import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import Collection
-from typing import Final, Protocol
+# ruff: noqa: PLR2004 - the figures of a contract stand in its tests as they are
+
+from typing import Final
 
 from extauthz.model.billing import Limits
-from extauthz.model.protection import (
-    BURST_PERIOD_US,
-    CHARGED,
-    RATE_PERIOD_US,
-    Charge,
-    ChargeResult,
-    Dimension,
-    Exceeded,
-    RateStatus,
-)
-from extauthz.ports import ProtectionProvider
+from extauthz.model.protection import BURST_PERIOD_US, CHARGED, RATE_PERIOD_US, Dimension, Exceeded, RateStatus
+from extauthz.testing.contracts_protection_dimensions import DimensionsContract
+from extauthz.testing.protection_harness import NONE, TENANT, Caller, MicroTime, ProtectionHarness, dimensions
 
-__all__ = ["ProtectionContract", "ProtectionHarness", "dimensions"]
+__all__ = ["MicroTime", "ProtectionContract", "ProtectionHarness"]
 
-ALL: Final = frozenset(CHARGED)
-NONE: Final[frozenset[Dimension]] = frozenset()
-TENANT: Final = "acme"
 CALLERS: Final = 64
 
 
-class ProtectionHarness(Protocol):
-    """One provider under test, empty at first, whose time stands still unless the suite moves it.
-
-    It starts at least an hour before and an hour after a UTC midnight.
-    """
-
-    @property
-    def provider(self) -> ProtectionProvider:
-        """The provider; the same one all the time."""
-
-    async def advance(self, microseconds: int) -> None:
-        """Let time pass, on whatever clocks the provider goes by."""
-
-
-def dimensions(result: ChargeResult) -> tuple[Dimension, ...]:
-    """The exceeded dimensions of a result, in its order."""
-    return tuple(each.dimension for each in result.exceeded)
-
-
-class _Caller:
-    """Charges one tenant over and over with the same limits."""
-
-    def __init__(self, harness: ProtectionHarness, limits: Limits, blocking: Collection[Dimension] = ALL) -> None:
-        self._provider = harness.provider
-        self._limits = limits
-        self._blocking = frozenset(blocking)
-
-    async def charge(
-        self, cost: int = 0, *, limits: Limits | None = None, tenant: str = TENANT, commit: bool = True
-    ) -> ChargeResult:
-        return await self._provider.charge(
-            Charge(tenant_id=tenant, limits=limits or self._limits, blocking=self._blocking, cost=cost, commit=commit)
-        )
-
-    async def passed(self, times: int) -> int:
-        """How many of so many charges, all at once, were let through."""
-        results = await asyncio.gather(*(self.charge() for _ in range(times)))
-        return sum(result.charged for result in results)
-
-
-class ProtectionContract(ABC):
-    """The contract of `ports.ProtectionProvider`."""
-
-    @abstractmethod
-    async def start(self) -> ProtectionHarness:
-        """A harness with an empty provider."""
-
-    # What is counted
-
-    async def test_everything_is_counted_with_no_limit_at_all(self) -> None:
-        """Limits of None let everything through and leave nothing uncounted."""
-        harness = await self.start()
-        caller = _Caller(harness, Limits())
-        results = [await caller.charge(cost=7) for _ in range(50)]
-        assert results == [ChargeResult(charged=True)] * 50
-        usage = await harness.provider.usage(TENANT)
-        assert (usage.requests_today, usage.cost_today) == (50, 350)
-
-    async def test_an_unknown_tenant_used_nothing(self) -> None:
-        """Zero is an answer."""
-        usage = await (await self.start()).provider.usage("nobody")
-        assert (usage.requests_today, usage.cost_today) == (0, 0)
-
-    async def test_tenants_are_counted_apart(self) -> None:
-        """One tenant's limit is not another's."""
-        caller = _Caller(await self.start(), Limits(rate=1, burst=1, max_requests_per_day=1, max_cost_per_day=1))
-        assert (await caller.charge(1)).charged
-        assert not (await caller.charge(1)).charged
-        assert (await caller.charge(1, tenant="other")).charged
-
-    async def test_nothing_is_consumed_without_commit(self) -> None:
-        """`commit` False answers what would happen."""
-        harness = await self.start()
-        caller = _Caller(harness, Limits(rate=2, burst=2, max_requests_per_day=2, max_cost_per_day=2))
-        would = [await caller.charge(1, commit=False) for _ in range(5)]
-        assert would == [await caller.charge(1)] * 5
-        assert (await harness.provider.usage(TENANT)).requests_today == 1
-
-    # Each dimension
-
-    async def test_rate_lets_n_through_and_then_one_every_nth_of_a_minute(self) -> None:
-        """GCRA: capacity N, refilled N a minute."""
-        harness = await self.start()
-        caller = _Caller(harness, Limits(rate=4))
-        assert await caller.passed(10) == 4
-        for _ in range(3):
-            await harness.advance(RATE_PERIOD_US // 4)
-            assert await caller.passed(10) == 1
-        await harness.advance(RATE_PERIOD_US)
-        assert await caller.passed(10) == 4
-
-    async def test_burst_lets_n_through_a_second(self) -> None:
-        """The same with a second for its period."""
-        harness = await self.start()
-        caller = _Caller(harness, Limits(burst=10))
-        assert await caller.passed(25) == 10
-        await harness.advance(BURST_PERIOD_US // 2)
-        assert await caller.passed(25) == 5
-
-    async def test_quota_holds_for_a_utc_day(self) -> None:
-        """Used up at its limit, and counted from nothing after midnight."""
-        harness = await self.start()
-        caller = _Caller(harness, Limits(max_requests_per_day=3))
-        assert await caller.passed(5) == 3
-        (exceeded,) = (await caller.charge()).exceeded
-        assert (exceeded.dimension, exceeded.current, exceeded.allowed) == (Dimension.QUOTA, 3, 3)
-        await harness.advance(exceeded.wait_us)
-        assert await caller.passed(5) == 3
-        assert (await harness.provider.usage(TENANT)).requests_today == 3
-
-    async def test_cost_is_charged_in_micro_units(self) -> None:
-        """What does not fit is refused, what still fits goes on."""
-        caller = _Caller(await self.start(), Limits(max_cost_per_day=1_000_000))
-        assert (await caller.charge(999_999)).charged
-        (exceeded,) = (await caller.charge(2)).exceeded
-        assert (exceeded.dimension, exceeded.current, exceeded.allowed) == (Dimension.COST, 999_999, 1_000_000)
-        assert (await caller.charge(1)).charged
-        assert (await caller.charge(0)).charged
-
-    async def test_a_cost_above_the_whole_limit_waits_for_midnight_all_the_same(self) -> None:
-        """It will not pass then either, but nobody can say better."""
-        harness = await self.start()
-        caller = _Caller(harness, Limits(max_cost_per_day=5, max_requests_per_day=1))
-        first = await caller.charge(6)
-        assert dimensions(first) == (Dimension.COST,)
-        await caller.charge()
-        quota, cost = (await caller.charge(6)).exceeded
-        assert first.exceeded[0].wait_us == quota.wait_us == cost.wait_us > 0
-
-    async def test_a_limit_of_zero_lets_nothing_through(self) -> None:
-        """Every dimension at 0 denies, and waits one period (day limits: to midnight)."""
-        harness = await self.start()
-        zero = Limits(rate=0, burst=0, max_requests_per_day=0, max_cost_per_day=0)
-        result = await _Caller(harness, zero).charge()
-        assert dimensions(result) == CHARGED
-        waits = [each.wait_us for each in result.exceeded]
-        assert waits[1:3] == [RATE_PERIOD_US, BURST_PERIOD_US]
-        assert waits[0] == waits[3] > 0
-        assert result.rate == RateStatus(limit=0, remaining=0, reset_us=RATE_PERIOD_US)
-        for each in CHARGED:
-            only = _Caller(harness, zero, {each})
-            assert not (await only.charge()).charged
+class ProtectionContract(DimensionsContract):
+    """The contract of `ports.ProtectionProvider`. `start` gives a harness with an empty provider, each time a new one."""
 
     # All or nothing
 
     async def test_a_denied_request_consumes_nothing_anywhere(self) -> None:
         """Burst denies; rate, quota and cost stay as they were."""
         harness = await self.start()
-        caller = _Caller(harness, Limits(rate=100, burst=1, max_requests_per_day=100, max_cost_per_day=1000))
+        caller = Caller(harness, Limits(rate=100, burst=1, max_requests_per_day=100, max_cost_per_day=1000))
         first = await caller.charge(10)
         denied = [await caller.charge(10) for _ in range(20)]
         assert {dimensions(each) for each in denied} == {(Dimension.BURST,)}
@@ -194,7 +42,7 @@ class ProtectionContract(ABC):
         """Rate and burst then stand at empty, never in debt; day counters go on counting."""
         harness = await self.start()
         limits = Limits(rate=2, burst=2, max_requests_per_day=2, max_cost_per_day=2)
-        lenient, strict = _Caller(harness, limits, NONE), _Caller(harness, limits)
+        lenient, strict = Caller(harness, limits, NONE), Caller(harness, limits)
         results = [await lenient.charge(1) for _ in range(6)]
         assert all(each.charged for each in results)
         assert [dimensions(each) for each in results] == [()] * 2 + [CHARGED] * 4
@@ -208,9 +56,9 @@ class ProtectionContract(ABC):
         """`blocking` decides; `exceeded` tells all in the locked order."""
         harness = await self.start()
         limits = Limits(rate=1, burst=1, max_requests_per_day=1, max_cost_per_day=1)
-        await _Caller(harness, limits).charge(1)
+        await Caller(harness, limits).charge(1)
         for each in CHARGED:
-            result = await _Caller(harness, limits, {each}).charge(1)
+            result = await Caller(harness, limits, {each}).charge(1)
             assert (result.charged, dimensions(result)) == (False, CHARGED)
         assert (await harness.provider.usage(TENANT)).requests_today == 1
 
@@ -218,7 +66,7 @@ class ProtectionContract(ABC):
 
     async def test_abuse_002_every_outcome_is_explicit(self) -> None:
         """Charged exactly when nothing that blocks is exceeded, and each exceeded dimension is named with its figures."""
-        caller = _Caller(await self.start(), Limits(rate=3, burst=2))
+        caller = Caller(await self.start(), Limits(rate=3, burst=2))
         assert (await caller.charge()).charged
         assert (await caller.charge()).charged
         result = await caller.charge()
@@ -231,7 +79,7 @@ class ProtectionContract(ABC):
         harness = await self.start()
         limits = Limits(rate=7, burst=3, max_requests_per_day=9, max_cost_per_day=40)
         for dimension in CHARGED:
-            caller = _Caller(harness, limits, {dimension})
+            caller = Caller(harness, limits, {dimension})
             while (result := await caller.charge(3)).charged:
                 await harness.advance(1_237)
             (wait,) = (each.wait_us for each in result.exceeded if each.dimension is dimension)
@@ -244,7 +92,7 @@ class ProtectionContract(ABC):
     async def test_the_rate_status_tells_where_the_bucket_stands_after_the_charge(self) -> None:
         """Whole requests left now, and the time until full."""
         harness = await self.start()
-        caller = _Caller(harness, Limits(rate=4))
+        caller = Caller(harness, Limits(rate=4))
         assert (await caller.charge()).rate == RateStatus(limit=4, remaining=3, reset_us=15_000_000)
         await harness.advance(10_000_000)
         assert (await caller.charge()).rate == RateStatus(limit=4, remaining=2, reset_us=20_000_000)
@@ -253,7 +101,7 @@ class ProtectionContract(ABC):
 
     async def test_near_is_above_eighty_percent(self) -> None:
         """Eight of ten is not near, nine of ten is."""
-        caller = _Caller(await self.start(), Limits(rate=10, burst=10, max_requests_per_day=10, max_cost_per_day=10))
+        caller = Caller(await self.start(), Limits(rate=10, burst=10, max_requests_per_day=10, max_cost_per_day=10))
         near = [(await caller.charge(1)).near for _ in range(10)]
         assert near == [()] * 8 + [CHARGED] * 2
 
@@ -262,7 +110,7 @@ class ProtectionContract(ABC):
     async def test_billing_002_limits_are_those_of_the_charge(self) -> None:
         """Another plan holds from the next charge on: what was used is kept in requests, at most the new capacity."""
         harness = await self.start()
-        caller = _Caller(harness, Limits())
+        caller = Caller(harness, Limits())
         big, small = Limits(rate=100), Limits(rate=5)
         for _ in range(10):
             assert (await caller.charge(limits=big)).charged
@@ -274,7 +122,7 @@ class ProtectionContract(ABC):
     async def test_a_shorter_plan_is_never_shut_for_longer_than_its_period(self) -> None:
         """A bucket emptied under a large limit is a full period of the small one away from full, not many."""
         harness = await self.start()
-        caller = _Caller(harness, Limits())
+        caller = Caller(harness, Limits())
         for _ in range(200):
             await caller.charge(limits=Limits(rate=200))
         await harness.advance(RATE_PERIOD_US // 2)
@@ -282,27 +130,18 @@ class ProtectionContract(ABC):
         assert result.rate == RateStatus(limit=2, remaining=0, reset_us=RATE_PERIOD_US)
         assert result.charged
 
-    async def test_the_largest_limits_are_exact(self) -> None:
-        """No rounding at 100,000,000 requests a period and 10^9 units a day."""
-        harness = await self.start()
-        limits = Limits(rate=10**8, burst=10**8, max_requests_per_day=10**9, max_cost_per_day=10**15)
-        caller = _Caller(harness, limits)
-        result = await caller.charge(10**15)
-        assert result.rate == RateStatus(limit=10**8, remaining=10**8 - 1, reset_us=1)
-        assert dimensions(await caller.charge(1)) == (Dimension.COST,)
-
     # Under load, and afterwards
 
     async def test_callers_at_once_get_exactly_the_limit(self) -> None:
         """However many ask together."""
         for limits in (Limits(rate=13), Limits(burst=13), Limits(max_requests_per_day=13)):
-            caller = _Caller(await self.start(), limits)
+            caller = Caller(await self.start(), limits)
             assert await caller.passed(CALLERS) == 13
 
     async def test_never_more_than_n_and_what_time_refills(self) -> None:
         """Over elapsed t at most N + t * N / period come through, and not less either when asked all the time."""
         harness = await self.start()
-        caller = _Caller(harness, Limits(burst=10))
+        caller = Caller(harness, Limits(burst=10))
         passed, elapsed = await caller.passed(CALLERS), 0
         for step in (1, 99_999, 100_001, 250_000, 333_333, 1_500_000, 7):
             await harness.advance(step)
@@ -315,7 +154,7 @@ class ProtectionContract(ABC):
     async def test_clear_forgets_one_tenant(self) -> None:
         """Rate, burst and the day's counts of that one alone."""
         harness = await self.start()
-        caller = _Caller(harness, Limits(rate=1, burst=1, max_requests_per_day=1, max_cost_per_day=1))
+        caller = Caller(harness, Limits(rate=1, burst=1, max_requests_per_day=1, max_cost_per_day=1))
         for tenant in (TENANT, "other"):
             await caller.charge(1, tenant=tenant)
         await harness.provider.clear(TENANT)
@@ -326,7 +165,7 @@ class ProtectionContract(ABC):
     async def test_clear_forgets_all(self) -> None:
         """None means every tenant."""
         harness = await self.start()
-        caller = _Caller(harness, Limits(rate=1, burst=1, max_requests_per_day=1, max_cost_per_day=1))
+        caller = Caller(harness, Limits(rate=1, burst=1, max_requests_per_day=1, max_cost_per_day=1))
         for tenant in (TENANT, "other"):
             await caller.charge(1, tenant=tenant)
         await harness.provider.clear(None)
