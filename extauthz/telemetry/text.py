@@ -10,10 +10,16 @@ MAX_LENGTH: Final = 120
 _SECRET = re.compile(
     r"exak_[a-z0-9_]*"  # our own keys, whole or in part
     r"|eyJ[\w-]*(?:\.[\w-]*)+"  # JSON Web Tokens
+    r"|(?<=://)[^/@\s]+(?=@)"  # user and password of a URL
     r"|\b(?:bearer|basic)(?:\s|%20|\+)+\S+",  # a whole authorization header that went astray
     re.IGNORECASE,
 )
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+
+def mask(text: str) -> str:
+    """The text with `***` for whatever has the form of a credential."""
+    return _SECRET.sub("***", text)
 
 
 def client_text(text: str, limit: int = MAX_LENGTH) -> str:
@@ -22,7 +28,7 @@ def client_text(text: str, limit: int = MAX_LENGTH) -> str:
     Only what can show is looked at, so that a path of 50 KiB costs no more than a short one. A secret that is cut off at the end
     is masked all the same, because a part of one has the same form.
     """
-    shown = _SECRET.sub("***", text[: 2 * limit]).encode("unicode_escape").decode("ascii")
+    shown = mask(text[: 2 * limit]).encode("unicode_escape").decode("ascii")
     return shown if len(shown) <= limit and len(text) <= 2 * limit else shown[: limit - 3] + "..."
 
 
