@@ -15,7 +15,7 @@ class Router(grpc.GenericRpcHandler):
     def __init__(self, methods: Mapping[str, Handler]) -> None:
         self._methods = dict(methods)
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
         """The handler of one call, None where there is none."""
         return self._methods.get(handler_call_details.method)
 
