@@ -112,7 +112,7 @@ class MemoryProtection:
         ):
             exceeded = self._exceeded(charge, account, rate, burst)
             if not charge.blocking.isdisjoint([each.dimension for each in exceeded]):
-                return _result(exceeded, limits, account.requests, account.cost, rate, burst, charged_=False)
+                return _result(exceeded, limits, account.requests, account.cost, rate, burst, passed=False)
         requests, cost = account.requests + 1, account.cost + charge.cost
         if n_rate is not None:
             rate = charged(rate, n_rate, RATE_PERIOD_US)
@@ -120,7 +120,7 @@ class MemoryProtection:
             burst = charged(burst, n_burst, BURST_PERIOD_US)
         if charge.commit:
             self._commit(account, limits, now, requests, cost, rate, burst)
-        return _result(exceeded, limits, requests, cost, rate, burst, charged_=True)
+        return _result(exceeded, limits, requests, cost, rate, burst, passed=True)
 
     async def usage(self, tenant_id: str) -> Usage:
         """What the tenant used today (UTC)."""
@@ -136,8 +136,9 @@ class MemoryProtection:
 
     def _account(self, tenant_id: str) -> _Account:
         """The tenant's account at today's counts; one that is not kept yet where there is none."""
-        if not self._day_start <= self._wall() < self._day_end:
-            self._look_at_calendar()
+        wall = self._wall()
+        if not self._day_start <= wall < self._day_end:
+            self._begin_day(int(wall // _DAY))
         account = self._accounts.get(tenant_id)
         if account is None:
             return _Account(tenant_id, self._day)
@@ -145,9 +146,9 @@ class MemoryProtection:
             account.turn(self._day)
         return account
 
-    def _look_at_calendar(self) -> None:
-        self._day = int(self._wall() // _DAY)
-        self._day_start = float(self._day * _DAY)
+    def _begin_day(self, day: int) -> None:
+        self._day = day
+        self._day_start = float(day * _DAY)
         self._day_end = self._day_start + _DAY
 
     def _commit(
@@ -212,7 +213,7 @@ def _over_bucket(dimension: Dimension, deficit: int, limit: int, period_us: int)
 
 
 def _result(
-    exceeded: tuple[Exceeded, ...], limits: Limits, requests: int, cost: int, rate: int, burst: int, *, charged_: bool
+    exceeded: tuple[Exceeded, ...], limits: Limits, requests: int, cost: int, rate: int, burst: int, *, passed: bool
 ) -> ChargeResult:
     """The answer, from where the counts stand now. Near is above 80 %, that is 5 * count > 4 * limit."""
     quota, n_rate, n_burst, budget = limits.max_requests_per_day, limits.rate, limits.burst, limits.max_cost_per_day
@@ -226,8 +227,8 @@ def _result(
     if budget is not None and cost * 5 > budget * 4:
         near.append(Dimension.COST)
     if n_rate is not None:
-        return ChargeResult(charged=charged_, exceeded=exceeded, near=tuple(near), rate=_rate_status(rate, n_rate))
-    return ChargeResult(charged=charged_, exceeded=exceeded, near=tuple(near)) if near or exceeded else _CHARGED
+        return ChargeResult(charged=passed, exceeded=exceeded, near=tuple(near), rate=_rate_status(rate, n_rate))
+    return ChargeResult(charged=passed, exceeded=exceeded, near=tuple(near)) if near or exceeded else _CHARGED
 
 
 def _rate_status(deficit: int, limit: int) -> RateStatus:

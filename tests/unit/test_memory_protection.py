@@ -165,6 +165,31 @@ def test_tenants_of_today_are_kept() -> None:
     assert [now(provider.usage(f"t{number}")).requests_today for number in range(50)] == [1] * 50
 
 
+@pytest.mark.parametrize("limits", [Limits(rate=4), Limits(burst=4)])
+def test_what_is_not_full_yet_is_not_let_go(limits: Limits) -> None:
+    time, provider = started()
+    while charge(provider, limits).charged:
+        pass
+    (exceeded,) = charge(provider, limits).exceeded
+    for wait in (exceeded.wait_us - 1, 1):
+        assert charge(provider, limits).exceeded
+        time.advance(wait)
+        for number in range(20):
+            charge(provider, Limits(), tenant=f"t{number}")
+    assert [charge(provider, limits).charged for _ in range(3)] == [True, False, False]
+
+
+def test_charging_and_clearing_by_turns_does_not_let_memory_grow() -> None:
+    _, provider = started()
+    for number in range(100):
+        charge(provider, Limits(), tenant=f"t{number}")
+    for _ in range(5_000):
+        charge(provider, Limits())
+        now(provider.clear("acme"))
+    assert provider.tenants == 100
+    assert len(provider._ring) <= 300
+
+
 def test_what_is_asked_denied_or_cleared_leaves_nothing_behind() -> None:
     _time, provider = started()
     charge(provider, Limits(rate=0), tenant="denied")

@@ -126,7 +126,8 @@ class Model:
 
 
 PER_PERIOD = st.none() | st.integers(0, 5) | st.sampled_from([7, 60, 1000, 100_000_000])
-LIMITS = st.builds(
+PLAN = Limits(rate=7, burst=3, max_requests_per_day=40, max_cost_per_day=90)
+LIMITS = st.just(PLAN) | st.builds(
     Limits,
     rate=PER_PERIOD,
     burst=PER_PERIOD,
