@@ -67,7 +67,7 @@ class MemoryProtection:
     """Counts in this process, and in this process alone: exact for one worker, lost with it.
 
     A charge is one step without an await: no other caller sees half of it. Memory holds the tenants charged within the last
-    24 hours, about 250 bytes each; every charge looks at one further tenant and drops what is over, so that there is never a
+    24 hours, about 300 bytes each; every charge looks at one further tenant and drops what is over, so that there is never a
     long pause.
 
     Args:
