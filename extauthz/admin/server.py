@@ -2,10 +2,10 @@
 
 import asyncio
 from typing import Final
-from weakref import WeakSet
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+from aiohttp.web_protocol import RequestHandler
 
 from extauthz.admin.access import Handler
 from extauthz.errors import ExtauthzError
@@ -20,12 +20,11 @@ class AdminServer:
     def __init__(self, app: web.Application, host: str, port: int) -> None:
         self._host = host
         self.port = port
-        self._spoken: WeakSet[asyncio.Protocol] = WeakSet()
+        self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
         app.middlewares.insert(0, self._note_spoken())
         # keepalive_timeout bounds slow headers too on every request after a connection's first
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=HEADER_SECONDS * 6, handle_signals=False)
         self._server: asyncio.Server | None = None
-        self._timers: set[asyncio.TimerHandle] = set()
 
     async def start(self) -> None:
         """Listen.
@@ -48,7 +47,7 @@ class AdminServer:
         """Stop listening and end what is under way."""
         if self._server is not None:
             self._server.close()
-        for timer in self._timers:
+        for timer in self._silent.values():
             timer.cancel()
         await self._runner.cleanup()
 
@@ -57,24 +56,22 @@ class AdminServer:
         assert self._runner.server is not None  # made by setup()
         protocol = self._runner.server()
         loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle | None = None
-
-        def cut_off() -> None:
-            if timer is not None:
-                self._timers.discard(timer)
-            if protocol not in self._spoken and protocol.transport is not None:
-                protocol.transport.abort()
-
-        timer = loop.call_later(HEADER_SECONDS + 0.5, cut_off)
-        self._timers.add(timer)
+        self._silent[protocol] = loop.call_later(HEADER_SECONDS, self._cut_off, protocol)
         return protocol
+
+    def _cut_off(self, protocol: RequestHandler) -> None:
+        del self._silent[protocol]
+        if protocol.transport is not None:
+            protocol.transport.abort()
 
     def _note_spoken(self) -> Middleware:
         """Outermost: from here on the connection has said what it wants."""
 
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self._spoken.add(request.protocol)
+            timer = self._silent.pop(request.protocol, None)
+            if timer is not None:
+                timer.cancel()
             return await handler(request)
 
         return middleware

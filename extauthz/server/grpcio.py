@@ -143,9 +143,12 @@ class GrpcServer:
                 f"cannot listen on {self._address}: it is in use by another process, or is not an address of this machine"
             ) from None
 
-    async def warm_up(self, rehearsal: Checks) -> None:
-        """Run `rehearsal` in process and through our own port: checks without effect on the same code as the real ones."""
-        message = warmup.typical_message()
+    async def warm_up(self, rehearsal: Checks, message: bytes | None = None) -> None:
+        """Run `rehearsal` in process and through our own port: checks without effect on the same code as the real ones.
+
+        `message` is what is checked; None: a typical one, whose API key nobody knows.
+        """
+        message = warmup.typical_message() if message is None else message
         await warmup.rehearse(rehearsal, message)
         if self._credentials is not None:
             return  # our own port would want a certificate of us

@@ -16,13 +16,13 @@ _OPTIONS: Final = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_po
 _log = structlog.stdlib.get_logger(__name__)
 
 
-def typical_message() -> bytes:
-    """A CheckRequest like those Envoy sends."""
+def typical_message(key: str = "warm-up") -> bytes:
+    """A CheckRequest like those Envoy sends, with `key` as API key."""
     http = wire.AttributeContext.HttpRequest(
         id="1", method="POST", path="/api/v1/runs", host="warm.up", scheme="https", protocol="HTTP/1.1"
     )
     given = {":authority": "warm.up", ":method": "POST", ":path": "/api/v1/runs", ":scheme": "https", "accept": "*/*"}
-    given |= {"content-type": "application/json", "user-agent": "warm-up", "x-api-key": "warm-up", "x-request-id": "1"}
+    given |= {"content-type": "application/json", "user-agent": "warm-up", "x-api-key": key, "x-request-id": "1"}
     http.headers.update(given)
     request = wire.CheckRequest(
         attributes=wire.AttributeContext(request=wire.AttributeContext.Request(http=http)),

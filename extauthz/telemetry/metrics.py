@@ -6,6 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from extauthz.gates.anomaly import Signal
 from extauthz.model.decision import FAIL_OPEN_GATES, Gate
 from extauthz.model.lifecycle import Transition
 from extauthz.ports import ProviderObserver
@@ -76,6 +77,10 @@ class Metrics:
     def rpc(self, service: str, method: str) -> Callable[[int, float], None]:
         """What to call at the end of every RPC of this method: with the number of its gRPC status code, and seconds."""
         return self._rpc.watch(service, method)
+
+    def anomaly(self, signal: Signal) -> None:
+        """A tenant left its baseline."""
+        self._checks.anomalies.of(signal.severity).value += 1
 
     def bypassed(self, gate: Gate, *, active: bool) -> None:
         """A bypass began or ended."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from extauthz.gates.anomaly import AnomalySeverity
 from extauthz.model.decision import (
     FAIL_OPEN_GATES,
     REASONS_BY_GATE,
@@ -15,7 +16,6 @@ from extauthz.model.decision import (
     Reason,
     Source,
 )
-from extauthz.model.event import Severity
 from extauthz.model.identity import AuthMethod
 from extauthz.model.protection import Dimension, Outcome
 from extauthz.model.request import CheckRequest
@@ -131,9 +131,9 @@ class CheckMetrics:
         )
         self.anomalies = Counters(
             "protection_anomaly_signals_total",
-            "Checks of a tenant far above its own baseline.",
+            "Tenants that left their own baseline.",
             ("severity",),
-            [(Severity.WARN,)],
+            [(severity,) for severity in AnomalySeverity],
         )
 
     def _declare_failures(self) -> None:
@@ -226,9 +226,7 @@ class CheckMetrics:
                 return
 
     def _count_named(self, dimension: Dimension) -> None:
-        if dimension is Dimension.ANOMALY:
-            self.anomalies.of(Severity.WARN).value += 1
-        elif dimension in LIMIT_NAMES:
+        if dimension in LIMIT_NAMES:
             self.limit_exceeded.of(LIMIT_NAMES[dimension]).value += 1
 
 

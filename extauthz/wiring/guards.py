@@ -1,0 +1,142 @@
+"""The guards: each provider behind its breaker, deadline and cache, with the policies of the configuration."""
+
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from extauthz.config import Config
+from extauthz.config.providers import BillingConfig, CredentialsConfig, LifecycleConfig, ProtectionConfig
+from extauthz.model.billing import BillingRecord, BillingState
+from extauthz.model.identity import ApiKey
+from extauthz.model.lifecycle import LifecycleRecord, LifecycleState
+from extauthz.ports import ProtectionProvider
+from extauthz.resilience.breaker import Breaker
+from extauthz.resilience.charge import ChargeGuard
+from extauthz.resilience.guard import Guard
+from extauthz.resilience.policy import BreakerPolicy, CachePolicy, ChargePolicy, GuardPolicy
+from extauthz.telemetry.metrics import Metrics
+from extauthz.wiring.backends import Backends
+from extauthz.wiring.watch import Watch
+
+REFUSED_TTL: Final = 5.0
+"""Seconds for which it is remembered that a credential does not exist (spec 3.2)."""
+
+ProviderConfig = CredentialsConfig | LifecycleConfig | BillingConfig | ProtectionConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guards:
+    """The guarded providers, and by name the breakers and watches of all of them."""
+
+    credentials: Guard[str, ApiKey | None]
+    lifecycle: Guard[str, LifecycleRecord | None]
+    billing: Guard[str, BillingRecord | None]
+    protection: ChargeGuard
+    breakers: Mapping[str, Breaker]
+    watches: Mapping[str, Watch]
+
+
+def build_guards(config: Config, backends: Backends, metrics: Metrics, running: AsyncExitStack) -> Guards:
+    """Put every provider behind its guard; `running` closes them."""
+    providers = config.providers
+    watches = {name: Watch(metrics.provider(name)) for name in ("credentials", "lifecycle", "billing", "protection")}
+    breakers = {
+        "credentials": _breaker("credentials", providers.credentials, watches),
+        "lifecycle": _breaker("lifecycle", providers.lifecycle, watches),
+        "billing": _breaker("billing", providers.billing, watches),
+        "protection": _breaker("protection", providers.protection, watches),
+    }
+    guards = Guards(
+        credentials=_credentials(providers.credentials, backends, breakers, watches),
+        lifecycle=_lifecycle(providers.lifecycle, backends, breakers, watches),
+        billing=_billing(providers.billing, backends, breakers, watches),
+        protection=_protection(providers.protection, backends.protection, breakers, watches),
+        breakers=breakers,
+        watches=watches,
+    )
+    for guard in (guards.credentials, guards.lifecycle, guards.billing, guards.protection):
+        running.push_async_callback(guard.close)
+    return guards
+
+
+def _breaker(name: str, config: ProviderConfig, watches: Mapping[str, Watch]) -> Breaker:
+    given = config.breaker
+    policy = BreakerPolicy(failures=given.failures, window=given.window, reset=given.reset)
+    return Breaker(provider=name, policy=policy, clock=time.monotonic, observer=watches[name])
+
+
+def _in_flight(config: ProviderConfig) -> int | None:
+    """Embedded providers have no bulkhead."""
+    return None if config.url.embedded else config.max_in_flight
+
+
+def _credentials(
+    config: CredentialsConfig, backends: Backends, breakers: Mapping[str, Breaker], watches: Mapping[str, Watch]
+) -> Guard[str, ApiKey | None]:
+    cache = CachePolicy(ttl=config.cache.ttl, negative_ttl=REFUSED_TTL, max_entries=config.cache.max_entries)
+    return Guard(
+        operation="find_key",
+        load=backends.stores.credentials.find_key,
+        policy=GuardPolicy(timeout=config.timeout, cache=cache, max_in_flight=_in_flight(config)),
+        breaker=breakers["credentials"],
+        observer=watches["credentials"],
+        clock=time.monotonic,
+    )
+
+
+def _lifecycle(
+    config: LifecycleConfig, backends: Backends, breakers: Mapping[str, Breaker], watches: Mapping[str, Watch]
+) -> Guard[str, LifecycleRecord | None]:
+    given = config.cache
+    cache = CachePolicy(ttl=given.ttl, max_stale=given.max_stale, max_entries=given.max_entries)
+    return Guard(
+        operation="find_lifecycle",
+        load=backends.stores.lifecycle.find_lifecycle,
+        policy=GuardPolicy(timeout=config.timeout, cache=cache, max_in_flight=_in_flight(config)),
+        breaker=breakers["lifecycle"],
+        observer=watches["lifecycle"],
+        clock=time.monotonic,
+        denies=_lifecycle_denies,
+    )
+
+
+def _lifecycle_denies(record: LifecycleRecord | None) -> bool:
+    return record is not None and record.state is not LifecycleState.ACTIVE
+
+
+def _billing(
+    config: BillingConfig, backends: Backends, breakers: Mapping[str, Breaker], watches: Mapping[str, Watch]
+) -> Guard[str, BillingRecord | None]:
+    given = config.cache
+    cache = CachePolicy(ttl=given.ttl, max_stale=given.max_stale, max_entries=given.max_entries)
+    return Guard(
+        operation="find_billing",
+        load=backends.stores.billing.find_billing,
+        policy=GuardPolicy(timeout=config.timeout, cache=cache, max_in_flight=_in_flight(config)),
+        breaker=breakers["billing"],
+        observer=watches["billing"],
+        clock=time.monotonic,
+        denies=_billing_denies,
+    )
+
+
+def _billing_denies(record: BillingRecord | None) -> bool:
+    return record is not None and record.state is BillingState.SUSPENDED
+
+
+def _protection(
+    config: ProtectionConfig,
+    provider: ProtectionProvider,
+    breakers: Mapping[str, Breaker],
+    watches: Mapping[str, Watch],
+) -> ChargeGuard:
+    policy = ChargePolicy(timeout=config.timeout, max_in_flight=_in_flight(config))
+    return ChargeGuard(
+        provider=provider,
+        policy=policy,
+        breaker=breakers["protection"],
+        observer=watches["protection"],
+        clock=time.monotonic,
+    )

@@ -1,0 +1,37 @@
+"""`extauthz serve`: the service until it is told to end."""
+
+import asyncio
+import signal
+from collections.abc import Mapping
+
+import structlog
+
+from extauthz.config import Config
+from extauthz.wiring.service import service
+
+_log = structlog.stdlib.get_logger("extauthz")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+async def serve(config: Config, env: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return.
+
+    Raises:
+        ConfigError: a secret is missing or not usable.
+        ExtauthzError: it can't listen where it should, or a database is not ours.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with service(config, env) as running:
+            for warning in running.warnings:
+                _log.warning("attention", detail=warning)
+            _log.info("serving", grpc=running.grpc_address, admin=f"{config.admin.listen.host}:{running.admin_port}")
+            await stop.wait()
+            _log.info("draining", seconds=config.server.drain)
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+    _log.info("ended")

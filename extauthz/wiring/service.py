@@ -1,0 +1,230 @@
+"""A running service."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import uuid_utils
+
+from extauthz.admin import AdminAccess, AdminServer, AdminServices, ComponentHealth, build_app
+from extauthz.authn import ApiKeyMint, KeyUses, Refusals
+from extauthz.changes import BillingChanges, Caches, Desk, KeyChanges, TenantChanges
+from extauthz.config import Config, ServerConfig, admin_token, masked
+from extauthz.model.decision import Decision
+from extauthz.pipeline import Pipeline
+from extauthz.ports import EventSink
+from extauthz.server.check import Checker
+from extauthz.server.grpcio import GrpcPolicy, GrpcServer, Handled
+from extauthz.server.health import CHECK_SERVICE
+from extauthz.server.status import http_status
+from extauthz.telemetry.decisions import DecisionEvents
+from extauthz.telemetry.fanout import Fanout
+from extauthz.telemetry.lag import LoopLag
+from extauthz.telemetry.log_denials import DenialLog
+from extauthz.telemetry.metrics import Metrics
+from extauthz.telemetry.metrics_rpc import CODES
+from extauthz.wiring.backends import Backends, open_backends
+from extauthz.wiring.circuits import tell_circuits
+from extauthz.wiring.decider import Lookups, build_pipeline
+from extauthz.wiring.guards import Guards, build_guards
+from extauthz.wiring.recording import start_events
+from extauthz.wiring.rehearsal import rehearsal_of
+from extauthz.wiring.watch import health_of
+
+BLOCKED_SECONDS = 1.0
+"""A loop that was blocked for so long is not live."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What is running: the check in process, and where it listens. `warnings` are for the operator."""
+
+    checker: Checker
+    grpc_address: str
+    admin_port: int
+    warnings: tuple[str, ...]
+
+
+@asynccontextmanager
+async def service(config: Config, env: Mapping[str, str]) -> AsyncIterator[Service]:
+    """Run the service for as long as the context lasts. Leaving drains it: NOT_SERVING first, events flushed last.
+
+    `env` is where the secrets are (`EXTAUTHZ_PEPPER`, `EXTAUTHZ_ADMIN_TOKEN`). Entered once it serves.
+
+    Raises:
+        ConfigError: a secret is missing or not usable.
+        ExtauthzError: it can't listen where it should, or a database is not ours.
+    """
+    async with AsyncExitStack() as running:
+        token = admin_token(config.admin, env)
+        metrics = Metrics(_deadlines(config))
+        backends = await open_backends(config, env, running)
+        events = await start_events(config.providers.events, backends.events, metrics, running)
+        guards = build_guards(config, backends, metrics, running)
+        tell_circuits(guards.breakers, events)
+        lag = _measure_lag(metrics, running)
+        refusals = Refusals(clock=time.monotonic)
+        pipeline = await _pipeline(config, backends, guards, refusals, metrics, running)
+        checker = _checker(config, pipeline, metrics, events, running)
+        server = _grpc_server(config.server, checker, metrics)
+        desk = _desk(backends, guards, refusals, events, metrics)
+        running.push_async_callback(desk.close)
+        services = _admin_services(config, pipeline, desk, guards, backends, metrics, server, lag)
+        access = AdminAccess(token=token, hosts=_admin_hosts(config))
+        admin = AdminServer(build_app(services, access), config.admin.listen.host, config.admin.listen.port)
+        await admin.start()
+        running.push_async_callback(admin.close)
+        await server.start()
+        running.push_async_callback(server.stop)
+        rehearsal = rehearsal_of(config)
+        await server.warm_up(rehearsal.checker, rehearsal.message)
+        server.serve()
+        yield Service(
+            checker=checker,
+            grpc_address=server.address,
+            admin_port=admin.port,
+            warnings=backends.peppers.warnings,
+        )
+
+
+def _deadlines(config: Config) -> dict[str, float]:
+    providers = config.providers
+    return {
+        "credentials": providers.credentials.timeout,
+        "lifecycle": providers.lifecycle.timeout,
+        "billing": providers.billing.timeout,
+        "protection": providers.protection.timeout,
+        "events": providers.events.emit_timeout,
+    }
+
+
+def _measure_lag(metrics: Metrics, running: AsyncExitStack) -> LoopLag:
+    lag = LoopLag(clock=time.monotonic)
+    metrics.follow_lag(lag.lag)
+    lag.start()
+    running.callback(lag.close)
+    return lag
+
+
+async def _pipeline(
+    config: Config,
+    backends: Backends,
+    guards: Guards,
+    refusals: Refusals,
+    metrics: Metrics,
+    running: AsyncExitStack,
+) -> Pipeline:
+    uses = KeyUses(backends.stores.credentials.record_uses)
+    await uses.start()
+    running.push_async_callback(uses.close)
+    lookups = Lookups(
+        credentials=guards.credentials, lifecycle=guards.lifecycle, billing=guards.billing, charger=guards.protection
+    )
+    return build_pipeline(config, lookups, backends.peppers.book, refusals, uses, metrics)
+
+
+def _checker(
+    config: Config, pipeline: Pipeline, metrics: Metrics, events: EventSink, running: AsyncExitStack
+) -> Checker:
+    recorded = DecisionEvents(
+        sink=events,
+        wall=time.time,
+        new_event_id=_new_id,
+        allow_sample_rate=config.providers.events.allow_sample_rate,
+    )
+    running.callback(recorded.flush)
+    server = config.server
+    return Checker(
+        decider=pipeline,
+        observer=Fanout(metrics, recorded, DenialLog(clock=time.monotonic)),
+        clock=time.monotonic,
+        budget=server.budget,
+        margin=server.margin,
+        max_checks=server.max_checks,
+        draft_headers=config.gates.protection.draft_headers,
+    )
+
+
+def _grpc_server(config: ServerConfig, checker: Checker, metrics: Metrics) -> GrpcServer:
+    policy = GrpcPolicy(
+        listen=str(config.listen),
+        max_connection_age=config.max_connection_age,
+        drain=config.drain,
+        reflection=config.reflection,
+    )
+    return GrpcServer(checks=checker, policy=policy, handled=_handled(metrics))
+
+
+def _handled(metrics: Metrics) -> Handled:
+    """The server tells of every RPC by name; there is one method, so its series are found once."""
+    watch = metrics.rpc(CHECK_SERVICE, "Check")
+    numbers = {name: number for number, name in enumerate(CODES)}
+
+    def handled(_service: str, _method: str, code: str, seconds: float) -> None:
+        watch(numbers[code], seconds)
+
+    return handled
+
+
+def _desk(backends: Backends, guards: Guards, refusals: Refusals, events: EventSink, metrics: Metrics) -> Desk:
+    return Desk(
+        stores=backends.stores,
+        caches=Caches(
+            lifecycle=guards.lifecycle,
+            billing=guards.billing,
+            credentials=guards.credentials,
+            forget_refusals=refusals.forget_all,
+        ),
+        mint=ApiKeyMint(backends.peppers.book),
+        events=events,
+        observer=metrics,
+        new_event_id=_new_id,
+    )
+
+
+def _admin_services(
+    config: Config,
+    pipeline: Pipeline,
+    desk: Desk,
+    guards: Guards,
+    backends: Backends,
+    metrics: Metrics,
+    server: GrpcServer,
+    lag: LoopLag,
+) -> AdminServices:
+    def components() -> dict[str, ComponentHealth]:
+        return {name: health_of(breaker, guards.watches[name]) for name, breaker in guards.breakers.items()}
+
+    return AdminServices(
+        tenants=TenantChanges(desk),
+        billing=BillingChanges(desk),
+        keys=KeyChanges(desk),
+        stores=backends.stores,
+        lifecycle_lookup=guards.lifecycle,
+        billing_lookup=guards.billing,
+        protection=backends.protection,
+        plans=config.plan_book(),
+        explain=pipeline.explain,
+        status_of=_status_of,
+        live=lambda: lag.blocked_for() < BLOCKED_SECONDS,
+        ready=lambda: server.serving,
+        components=components,
+        render_metrics=metrics.render,
+        show_config=lambda: masked(config),
+        clock=time.monotonic,
+        wall=time.time,
+    )
+
+
+def _status_of(decision: Decision) -> int:
+    return http_status(decision.denial)
+
+
+def _admin_hosts(config: Config) -> frozenset[str]:
+    """The names under which the admin port may be called: where it listens, this machine, and what is configured."""
+    return frozenset({config.admin.listen.host, "localhost", "127.0.0.1", "::1", *config.admin.hosts})
+
+
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())
