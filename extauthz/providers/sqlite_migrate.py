@@ -78,9 +78,7 @@ def _upgrade(connection: Connection, migrations: Migrations) -> None:
     try:
         command.upgrade(config, migrations.head)
     except DBAPIError as error:
-        if isinstance(error.orig, sqlite3.Error):
-            raise error.orig from None
-        raise
+        raise error.orig or error from None  # SQLite's own error, for the one table
 
 
 def _escaped(path: Path) -> str:

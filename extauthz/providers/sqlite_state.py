@@ -18,13 +18,13 @@ from extauthz.model.lifecycle import (
 from extauthz.providers import rules, sqlite_rows
 from extauthz.providers.sqlite_rows import AUDIT_COLUMNS, KEY_COLUMNS, TENANT_COLUMNS, Row
 
-_FIND_LIFECYCLE = "SELECT state, onboarding FROM tenants WHERE tenant_id = ?"
-_FIND_BILLING = "SELECT state, plan_id FROM billing WHERE tenant_id = ?"
+FIND_LIFECYCLE = "SELECT state, onboarding FROM tenants WHERE tenant_id = ?"
+FIND_BILLING = "SELECT state, plan_id FROM billing WHERE tenant_id = ?"
 _GET_TENANT = f"SELECT {TENANT_COLUMNS} FROM tenants WHERE tenant_id = ?"  # noqa: S608 - a constant of ours
 _LIST_TENANTS = f"SELECT {TENANT_COLUMNS} FROM tenants WHERE tenant_id > ? ORDER BY tenant_id LIMIT ?"  # noqa: S608 - a constant
 _ADD_TENANT = f"INSERT INTO tenants ({TENANT_COLUMNS}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608 - a constant of ours
 _PUT_BILLING = "INSERT OR REPLACE INTO billing (tenant_id, state, plan_id) VALUES (?, ?, ?)"
-_FIND_KEY = f"SELECT {KEY_COLUMNS} FROM api_keys WHERE key_id = ?"  # noqa: S608 - a constant of ours
+FIND_KEY = f"SELECT {KEY_COLUMNS} FROM api_keys WHERE key_id = ?"  # noqa: S608 - a constant of ours
 _LIST_KEYS = f"SELECT {KEY_COLUMNS} FROM api_keys WHERE tenant_id = ? ORDER BY created_at, key_id"  # noqa: S608 - a constant
 _ADD_KEY = f"INSERT INTO api_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant of ours
 _LIVE_KEYS = "SELECT key_id FROM api_keys WHERE tenant_id = ? AND revoked_at IS NULL ORDER BY created_at, key_id"
@@ -55,7 +55,7 @@ def _note(connection: sqlite3.Connection, records: Iterable[AuditRecord]) -> Non
 
 def find_lifecycle(connection: sqlite3.Connection, tenant_id: str) -> LifecycleRecord | None:
     """The tenant's record; None where there is no such tenant."""
-    row = _one(connection, _FIND_LIFECYCLE, tenant_id)
+    row = _one(connection, FIND_LIFECYCLE, tenant_id)
     return None if row is None else sqlite_rows.lifecycle_record(f"tenant {tenant_id!r}", row[0], row[1])
 
 
@@ -75,7 +75,7 @@ def create_tenant(
 ) -> None:
     """Add a tenant, and its standing where one is given."""
     tenant_id, record = tenant.tenant_id, tenant.record
-    if _one(connection, _FIND_LIFECYCLE, tenant_id) is not None:
+    if _one(connection, FIND_LIFECYCLE, tenant_id) is not None:
         raise AlreadyExists(f"tenant {tenant_id!r} exists already")
     row = (tenant_id, tenant.name, record.state.value, record.onboarding.value, tenant.created_at)
     connection.execute(_ADD_TENANT, row)
@@ -110,7 +110,7 @@ def transition(
 
 
 def _tenant(connection: sqlite3.Connection, tenant_id: str) -> Row:
-    row = _one(connection, _FIND_LIFECYCLE, tenant_id)
+    row = _one(connection, FIND_LIFECYCLE, tenant_id)
     if row is None:
         raise rules.no_tenant(tenant_id)
     return row
@@ -121,7 +121,7 @@ def _tenant(connection: sqlite3.Connection, tenant_id: str) -> Row:
 
 def find_billing(connection: sqlite3.Connection, tenant_id: str) -> BillingRecord | None:
     """The tenant's standing; None where there is none."""
-    row = _one(connection, _FIND_BILLING, tenant_id)
+    row = _one(connection, FIND_BILLING, tenant_id)
     return None if row is None else sqlite_rows.billing_record(f"billing of tenant {tenant_id!r}", row)
 
 
@@ -147,7 +147,7 @@ def _put_billing(
 
 def find_key(connection: sqlite3.Connection, key_id: str) -> ApiKey | None:
     """The key of that id; None where there is none."""
-    row = _one(connection, _FIND_KEY, key_id)
+    row = _one(connection, FIND_KEY, key_id)
     return None if row is None else sqlite_rows.api_key(row)
 
 
@@ -172,7 +172,7 @@ def issue_key(connection: sqlite3.Connection, key: ApiKey, change: Change, *, re
     if require_active:
         record = find_lifecycle(connection, key.tenant_id)
         rules.require_active(key.tenant_id, None if record is None else record.state)
-    if _one(connection, _FIND_KEY, key.key_id) is not None:
+    if _one(connection, FIND_KEY, key.key_id) is not None:
         raise AlreadyExists(f"key {key.key_id!r} exists already")
     connection.execute(_ADD_KEY, tuple(sqlite_rows.from_api_key(key)))
     _note(connection, [rules.audit_key_issued(key.tenant_id, key.key_id, change)])
