@@ -223,7 +223,7 @@ class Breaker:
     def _retry_in(self) -> float:
         if self._window.state == pybreaker.STATE_HALF_OPEN:
             return 0.0
-        return max(0.0, self._window.opened + self._reset - self._clock())
+        return max(0.0, self._reset - (self._clock() - self._window.opened))
 
     def _change(self, action: Callable[[], object]) -> None:
         before = self.state

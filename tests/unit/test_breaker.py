@@ -49,6 +49,14 @@ def make(
     )
 
 
+def state_of(breaker: Breaker) -> CircuitState:
+    return breaker.state
+
+
+def is_failing(breaker: Breaker) -> bool:
+    return breaker.failing
+
+
 def fail(breaker: Breaker, times: int = 1) -> None:
     for _ in range(times):
         breaker.permit().failed(ProviderError("no answer"))
@@ -57,7 +65,7 @@ def fail(breaker: Breaker, times: int = 1) -> None:
 def opened(clock: FakeClock, observer: CircuitLog | None = None) -> Breaker:
     breaker = make(clock, observer=observer)
     fail(breaker, POLICY.failures)
-    assert breaker.state is CircuitState.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
     return breaker
 
 
@@ -76,9 +84,9 @@ def refused(breaker: Breaker) -> float:
 def test_it_opens_at_the_third_failure_within_the_window() -> None:
     breaker = make(FakeClock())
     fail(breaker, 2)
-    assert breaker.state is CircuitState.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     fail(breaker)
-    assert breaker.state is CircuitState.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
     assert refused(breaker) == POLICY.reset
 
 
@@ -89,9 +97,9 @@ def test_successes_in_between_do_not_matter() -> None:
         clock.advance(3)
         breaker.permit().succeeded()
         fail(breaker)
-        if breaker.state is CircuitState.CLOSED:
+        if state_of(breaker) is CircuitState.CLOSED:
             breaker.permit().succeeded()
-    assert breaker.state is CircuitState.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
 
 
 def test_failures_further_apart_than_the_window_never_open_it() -> None:
@@ -100,7 +108,7 @@ def test_failures_further_apart_than_the_window_never_open_it() -> None:
     for _ in range(50):
         fail(breaker)
         clock.advance(5.1)
-    assert breaker.state is CircuitState.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     assert breaker.view().failures == 1
 
 
@@ -113,7 +121,7 @@ def test_it_stays_open_for_the_reset_time_and_not_longer() -> None:
     clock.advance(0.5)
     assert not breaker.refuses
     breaker.permit()
-    assert breaker.state is CircuitState.HALF_OPEN
+    assert state_of(breaker) is CircuitState.HALF_OPEN
 
 
 @pytest.mark.parametrize("spread", [0.9, 1.1])
@@ -146,7 +154,7 @@ def test_half_open_lets_exactly_one_call_try() -> None:
 def test_a_successful_try_closes() -> None:
     breaker, permit = half_opened(FakeClock())
     permit.succeeded()
-    assert breaker.state is CircuitState.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     assert breaker.retry_in is None
     assert breaker.view().failures == 0
 
@@ -154,16 +162,16 @@ def test_a_successful_try_closes() -> None:
 def test_a_failed_try_opens_again_for_the_whole_reset_time() -> None:
     breaker, permit = half_opened(FakeClock())
     permit.failed(ProviderError("still"))
-    assert breaker.state is CircuitState.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
     assert refused(breaker) == POLICY.reset
 
 
 def test_a_try_that_was_called_off_gives_its_permit_back_and_no_verdict() -> None:
     breaker, permit = half_opened(FakeClock())
     permit.released()
-    assert breaker.state is CircuitState.HALF_OPEN
+    assert state_of(breaker) is CircuitState.HALF_OPEN
     breaker.permit().succeeded()
-    assert breaker.state is CircuitState.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
 
 
 def test_a_call_that_was_called_off_is_neither_success_nor_failure() -> None:
@@ -171,7 +179,7 @@ def test_a_call_that_was_called_off_is_neither_success_nor_failure() -> None:
     fail(breaker, 2)
     breaker.permit().released()
     assert breaker.view().failures == 2
-    assert breaker.state is CircuitState.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
 
 
 def test_only_the_first_report_of_a_permit_counts() -> None:
@@ -190,7 +198,7 @@ def test_a_success_that_arrives_after_the_trip_does_not_close() -> None:
     late = breaker.permit()
     fail(breaker, 3)
     late.succeeded()
-    assert breaker.state is CircuitState.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
 
 
 def test_failures_that_arrive_after_the_trip_do_not_lengthen_it() -> None:
@@ -213,17 +221,17 @@ def test_what_began_before_the_trip_says_nothing_about_the_try(report: Callable[
     clock.advance(30)
     attempt = breaker.permit()
     report(late)
-    assert breaker.state is CircuitState.HALF_OPEN
+    assert state_of(breaker) is CircuitState.HALF_OPEN
     assert breaker.refuses  # the slot was not freed by somebody else's report either
     attempt.succeeded()
-    assert breaker.state is CircuitState.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
 
 
 def test_an_operator_closes_and_the_try_under_way_cannot_undo_it() -> None:
     breaker, permit = half_opened(FakeClock())
     breaker.close()
     permit.failed(ProviderError("the old try"))
-    assert breaker.state is CircuitState.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     assert breaker.view().failures == 0
 
 
@@ -231,16 +239,16 @@ def test_after_an_operator_closed_it_opens_again_by_the_rule() -> None:
     breaker = opened(FakeClock())
     breaker.close()
     fail(breaker, 2)
-    assert breaker.state is CircuitState.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
     fail(breaker)
-    assert breaker.state is CircuitState.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
 
 
 def test_an_operator_opens_and_the_try_under_way_cannot_undo_it() -> None:
     breaker, permit = half_opened(FakeClock())
     breaker.open()
     permit.succeeded()
-    assert breaker.state is CircuitState.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
     assert refused(breaker) == POLICY.reset
 
 
@@ -293,14 +301,14 @@ def test_an_open_circuit_whose_time_is_up_is_open_until_it_is_tried() -> None:
 def test_failing_means_not_closed_or_a_failure_in_the_window() -> None:
     clock = FakeClock()
     breaker = make(clock)
-    assert not breaker.failing
+    assert not is_failing(breaker)
     fail(breaker)
-    assert breaker.failing
+    assert is_failing(breaker)
     clock.advance(10.5)
-    assert not breaker.failing
+    assert not is_failing(breaker)
     fail(breaker, 3)
     clock.advance(100)
-    assert breaker.failing
+    assert is_failing(breaker)
 
 
 def test_listeners_are_told_after_the_change_what_was_before() -> None:
@@ -350,7 +358,7 @@ def test_listeners_that_raise_can_neither_stop_a_change_nor_each_other(caplog: p
     breaker.listen(angry)
     breaker.listen(lambda _before, view: told.append(view.state))
     fail(breaker, 3)
-    assert breaker.state is CircuitState.OPEN
+    assert state_of(breaker) is CircuitState.OPEN
     assert told == [CircuitState.OPEN]
     assert "LookupError" in caplog.text
     assert "secret" not in caplog.text
@@ -370,7 +378,7 @@ def test_a_listener_that_asks_for_a_permit_cannot_get_a_second_try() -> None:
     permit = breaker.permit()
     assert got == [0.0]
     permit.succeeded()
-    assert breaker.state is CircuitState.CLOSED
+    assert state_of(breaker) is CircuitState.CLOSED
 
 
 def test_the_memory_of_failures_is_bounded() -> None:
@@ -384,7 +392,8 @@ def test_the_memory_of_failures_is_bounded() -> None:
 def test_pybreaker_is_told_an_opening_time_that_no_wall_clock_can_move() -> None:
     clock = FakeClock()
     window = _SlidingWindow(10.0, clock)
-    assert window.opened_at is None
+    never_opened = window.opened_at
+    assert never_opened is None
     window.opened_at = datetime(1970, 1, 1, tzinfo=UTC)
     window.state = "open"
     clock.advance(25)

@@ -32,9 +32,7 @@ class CacheAt:
     def __init__(self, policy: CachePolicy = POLICY) -> None:
         self.clock = FakeClock()
         self.provider = Provider()
-        self.cache: Cache[str, str | None] = Cache(
-            policy, self.clock, denies=denies, failing=self.provider.is_failing
-        )
+        self.cache: Cache[str, str | None] = Cache(policy, self.clock, denies=denies, failing=self.provider.is_failing)
 
     def fresh(self, key: str, max_age: float | None = None) -> str | None:
         entry = self.cache.fresh(key, self.clock(), max_age)
