@@ -57,7 +57,7 @@ def schema() -> None:
     click.echo(schema_text())
 
 
-@config.command()
+@config.command(short_help="Check a configuration, and an Envoy bootstrap.")
 @_file_argument
 @config_option
 @click.option(

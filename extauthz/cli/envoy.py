@@ -22,7 +22,7 @@ def envoy() -> None:
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
 
-@envoy.command()
+@envoy.command(short_help="Print a hardened Envoy bootstrap.")
 @config_option
 @click.option("--listen", metavar="ADDRESS", default="127.0.0.1:10000", show_default=True, help="Where Envoy listens.")
 @click.option(

@@ -18,7 +18,7 @@ def key() -> None:
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
 
 
-@key.command()
+@key.command(short_help="Issue a key; it is shown this once.")
 @click.argument("tenant_id", metavar="[TENANT]", type=TENANT, required=False)
 @click.option("--operator", is_flag=True, help="An operator's key instead of a tenant's.")
 @click.option(

@@ -28,6 +28,7 @@ _LONGEST_NUMBER: Final = 40
 
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _STR: Final = "tag:yaml.org,2002:str"
+_COLLECTIONS: Final = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _SCALARS: Final = {
     "tag:yaml.org,2002:null": (r"~|null|Null|NULL|", "~nN\0"),
     "tag:yaml.org,2002:bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -139,7 +140,7 @@ def _without_lines(document: Document, origin: Origin) -> Document:
 
 def _yaml_text(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "it cannot be read"
-    if problem.startswith("mapping values are not allowed"):
+    if problem.startswith("mapping values are not allowed") or problem.endswith("but got ':'"):
         return "a value with a colon at its end or followed by a space must stand in quotes, and keys must be indented alike"
     if "expected a single document" in (error.context or ""):
         return "it holds more than one document (---)"
@@ -181,6 +182,8 @@ class _Walk:
         if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
             raise _TooLarge
         self.origins.setdefault(path, self.origin(node))
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+            return self.refuse_tag(node, path)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -193,10 +196,12 @@ class _Walk:
     def say(self, node: yaml.Node, path: Path, text: str) -> None:
         self.problems.append(Problem(text=text, path=path, origin=self.origin(node)))
 
+    def refuse_tag(self, node: yaml.Node, path: Path) -> None:
+        self.say(node, path, f"the YAML tag {node.tag[:60]} is not supported")
+
     def scalar(self, node: yaml.Node, path: Path) -> Value:
         if node.tag != _STR and node.tag not in _SCALARS:
-            self.say(node, path, f"the YAML tag {node.tag[:60]} is not supported")
-            return None
+            return self.refuse_tag(node, path)
         try:
             return _scalar(node.tag, node.value)
         except (ArithmeticError, ValueError):

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from extauthz.config.section import Section
+from extauthz.config.units import Flag
 from extauthz.model.decision import Mode, OnFailure
 from extauthz.model.identity import AuthMethod
 from extauthz.model.protection import Outcome
@@ -19,7 +20,7 @@ class AuthGateConfig(Section):
     """What is tried; the first that was presented names the caller."""
     operator_claim: str | None = None
     """The claim that makes a token an operator's credential."""
-    strip_authorization: bool = False
+    strip_authorization: Flag = False
     """Whether the upstream never sees `authorization`. Off: it goes only where it carried our API key."""
 
 
@@ -59,7 +60,7 @@ class ProtectionGateConfig(Section):
     on_failure: OnFailure = OnFailure.OPEN
     """Without its provider: `open` lets the request through, `closed` answers 503, `local` counts in this process."""
     actions: ActionsConfig = ActionsConfig()
-    draft_headers: bool = False
+    draft_headers: Flag = False
     """Whether answers also carry `ratelimit` and `ratelimit-policy` of the IETF draft."""
 
 

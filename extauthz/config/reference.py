@@ -65,7 +65,7 @@ def _default(value: object, field: FieldInfo) -> str:
         value = field.get_default()
     if value in (None, ()):
         return "not set"
-    return f"`{value if isinstance(value, str) else json.dumps(value, default=str)}`"
+    return f"`{value if isinstance(value, str) else json.dumps(value, default=int)}`"
 
 
 if __name__ == "__main__":

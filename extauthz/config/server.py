@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from extauthz.config.address import Address, Listen, ListenTcp
 from extauthz.config.section import Section
-from extauthz.config.units import Count, Duration, DurationOrZero
+from extauthz.config.units import Count, Duration, DurationOrZero, Flag
 
 
 class Frontend(StrEnum):
@@ -33,7 +33,7 @@ class ServerConfig(Section):
     """Checks in flight at once; more are answered 503 `overloaded`."""
     max_connection_age: Duration | None = None
     """The age at which a connection is closed gently, so that callers spread over new replicas. Not set: never."""
-    reflection: bool = False
+    reflection: Flag = False
     """Whether gRPC server reflection is on (`--reflection`)."""
 
 

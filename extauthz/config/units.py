@@ -15,7 +15,7 @@ from extauthz.model.billing import MAX_PER_DAY, to_micros
 
 _UNIT_US: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000}
 _SIZE: Final = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
-_DURATION_TEXT: Final = r"[0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h|d)"
+_DURATION_TEXT: Final = r"[0-9]{1,12}(\.[0-9]{1,6})?(ms|s|m|h|d)"
 _SIZE_TEXT: Final = r"[0-9]{1,12}(B|KiB|MiB|GiB|TiB)"
 _DURATION_HELP: Final = "must be a time with its unit, such as 250ms, 30s, 5m, 1h or 90d"
 _SIZE_HELP: Final = "must be a size with its unit, such as 512KiB, 64MiB or 1GiB"
@@ -109,7 +109,7 @@ def _to_amount(value: object) -> Decimal:
 
 
 def _to_share(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not 0 <= float(value) <= 1:
         raise ValueError("must be a number from 0 to 1, such as 0.01")
     return float(value)
 
@@ -165,6 +165,9 @@ Share = Annotated[
 
 Whole = Annotated[int, Field(strict=True)]
 """A whole number, never a text or a truth value that looks like one."""
+
+Flag = Annotated[bool, Field(strict=True)]
+"""A truth value, never a word such as `yes`."""
 
 Count = Annotated[Whole, Field(ge=1)]
 """A whole number from 1."""
