@@ -65,7 +65,9 @@ def main() -> int:
         compile_into(Path(fresh))
         stale = differences(Path(fresh), GENERATED)
         if check:
-            print("\n".join(f"extauthz/_gen/{name} is not what protos/ makes: run make protos" for name in stale), end="")
+            print(
+                "\n".join(f"extauthz/_gen/{name} is not what protos/ makes: run make protos" for name in stale), end=""
+            )
             return 1 if stale else 0
         shutil.rmtree(GENERATED, ignore_errors=True)
         shutil.copytree(fresh, GENERATED)
