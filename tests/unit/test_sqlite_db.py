@@ -299,6 +299,19 @@ async def test_a_caller_that_leaves_ends_the_waiting_for_a_lock(tmp_path: Path) 
     other.close()
 
 
+async def test_a_caller_that_leaves_ends_the_waiting_for_a_file_that_cannot_be_opened_yet(tmp_path: Path) -> None:
+    database = make(tmp_path / "state.db", patience=100_000)
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    call = asyncio.create_task(database.read(one))
+    await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.wait([call])
+    async with asyncio.timeout(HANG):
+        await database.close()
+    other.close()
+
+
 # Closing
 
 
