@@ -198,7 +198,7 @@ def _move(port: AdminPort, tenant_id: str, to: LifecycleState, reason: str) -> N
 
 def _moved(tenant_id: str, moved: Json) -> None:
     keys = at(moved, "revoked_keys")
-    revoked = f", {keys} keys revoked" if keys else ""
+    revoked = f", {word(keys)} {'key' if keys == 1 else 'keys'} revoked" if keys else ""
     pending = f", not yet confirmed by {word(at(moved, 'pending_replicas'))}" if at(moved, "pending_replicas") else ""
     same = at(moved, "from") == at(moved, "to")
     step = f"was {word(at(moved, 'to'))} already" if same else f"{word(at(moved, 'from'))} -> {word(at(moved, 'to'))}"

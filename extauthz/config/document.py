@@ -183,7 +183,8 @@ class _Walk:
             raise _TooLarge
         self.origins.setdefault(path, self.origin(node))
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
-            return self.refuse_tag(node, path)
+            self.refuse_tag(node, path)
+            return None
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -201,7 +202,8 @@ class _Walk:
 
     def scalar(self, node: yaml.Node, path: Path) -> Value:
         if node.tag != _STR and node.tag not in _SCALARS:
-            return self.refuse_tag(node, path)
+            self.refuse_tag(node, path)
+            return None
         try:
             return _scalar(node.tag, node.value)
         except (ArithmeticError, ValueError):

@@ -70,8 +70,9 @@ def _path_of(name: str, plan_ids: tuple[str, ...]) -> Path:
 
 
 def _nearest(name: str) -> str:
-    names = (PREFIX + _LEVEL.join(map(str, path)).upper() for path in every_path() if not {ANY_KEY, "[]"} & set(path))
-    return did_you_mean(name, names)
+    names = [_LEVEL.join(map(str, path)).upper() for path in every_path() if not {ANY_KEY, "[]"} & set(path)]
+    # Without the prefix, which would make every name look like every other.
+    return did_you_mean(name.removeprefix(PREFIX), names).replace("mean ", f"mean {PREFIX}")
 
 
 def lay_over(tree: dict[str, Value], overrides: list[Override], origins: dict[Path, Origin]) -> None:

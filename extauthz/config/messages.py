@@ -50,7 +50,6 @@ _TYPES: Final = {
     "string_type": "must be a text; put it in quotes",
     "string_too_short": "must not be empty",
     "tuple_type": "must be a list, such as [a, b]",
-    "too_short": "must not be empty; leave it out to mean all",
     "dict_type": "must hold keys",
     "model_type": "must hold keys",
     "model_attributes_type": "must hold keys",

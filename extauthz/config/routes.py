@@ -53,6 +53,13 @@ def _check_scope(text: str) -> str:
     return text
 
 
+def _check_some(methods: tuple[str, ...]) -> tuple[str, ...]:
+    if not methods:
+        raise ValueError("must not be empty; leave it out to mean every method")
+    return methods
+
+
+Methods = Annotated[tuple[Annotated[str, AfterValidator(_check_method)], ...], AfterValidator(_check_some)]
 PathPattern = Annotated[str, AfterValidator(_check_path)]
 
 
@@ -71,7 +78,7 @@ class RouteConfig(Section):
     """What one request costs, in the deployment's own unit."""
     scopes: tuple[Annotated[str, AfterValidator(_check_scope)], ...] = ()
     """Scopes that the caller must have, all of them."""
-    methods: Annotated[tuple[Annotated[str, AfterValidator(_check_method)], ...], Field(min_length=1)] | None = None
+    methods: Methods | None = None
     """HTTP methods that the rule is for. Not set: every method."""
 
     @model_validator(mode="after")

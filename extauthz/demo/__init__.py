@@ -11,13 +11,14 @@ from extauthz.demo import show
 from extauthz.demo.cast import CONFIGURATION, set_the_scene
 from extauthz.demo.stack import Ports, free_ports, running_stack
 from extauthz.demo.tour import walk
+from extauthz.telemetry.log import configured
 
 __all__ = ["run_demo"]
 
 
 async def run_demo(*, once: bool, console: Console) -> int:
     """Run the demo until interrupted, or with `once` through the tour; 0 when every answer was the expected one."""
-    with tempfile.TemporaryDirectory(prefix="extauthz-demo-") as folder:
+    with configured("ERROR"), tempfile.TemporaryDirectory(prefix="extauthz-demo-") as folder:
         directory = Path(folder)
         ports = free_ports(Ports())
         async with running_stack(CONFIGURATION.format(directory=directory), directory, ports) as stack:

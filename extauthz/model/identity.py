@@ -1,7 +1,7 @@
 """Who is calling: tenants, principals, actors and API keys (spec sections 2 and 3.2)."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -75,7 +75,7 @@ class ApiKey:
 
     key_id: str
     tenant_id: str
-    secret_hash: bytes
+    secret_hash: bytes = field(repr=False)
     mac_pepper: str
     hash_pepper: str
     scopes: frozenset[str] = frozenset()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import structlog
 
 from extauthz.config import Config
+from extauthz.telemetry.log import configured
 from extauthz.wiring.service import service
 
 _log = structlog.stdlib.get_logger("extauthz")
@@ -14,12 +15,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 async def serve(config: Config, env: Mapping[str, str]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and return.
+    """Serve until SIGTERM or SIGINT, then drain and return. `LOG_LEVEL` and `LOG_FORMAT` of `env` say how to log.
 
     Raises:
         ConfigError: a secret is missing or not usable.
         ExtauthzError: it can't listen where it should, or a database is not ours.
     """
+    with configured(env.get("LOG_LEVEL", "INFO"), env.get("LOG_FORMAT", "auto")):
+        await _serve(config, env)
+
+
+async def _serve(config: Config, env: Mapping[str, str]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:

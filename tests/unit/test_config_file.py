@@ -32,7 +32,7 @@ def config_file(tmp_path: Path) -> Path:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(InvalidConfig, match="nowhere.yaml: there is no such file"):
+    with pytest.raises(InvalidConfig, match=r"nowhere\.yaml: there is no such file"):
         load(tmp_path / "nowhere.yaml")
 
 
@@ -145,8 +145,8 @@ def test_part_of_a_section_leaves_the_rest_as_it_was(file: Path) -> None:
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!|>'\"%@`#,? \n\t<\\0\x01é"), max_size=60))
 def test_no_text_makes_the_reader_fall_over(text: str) -> None:
     document = read_text(text, "f")
-    assert document.problems or isinstance(document.value, dict | list | str | int | type(None) | object)
-    assert all(problem.text for problem in document.problems)
+    assert all(problem.text and problem.origin is not None for problem in document.problems)
+    assert set(document.origins) >= ({()} if document.value is not None else set())
 
 
 # Words and numbers
@@ -243,8 +243,10 @@ def test_a_share_of_events_is_a_number(file: Path) -> None:
 
 def test_an_unknown_key_says_what_was_meant_and_what_there_is(file: Path) -> None:
     assert faults(file, "server:\n  budgt: 1s\n") == [
-        f"{file}:2: server.budgt: unknown key; did you mean budget? allowed here: listen, frontend, workers, budget, margin,"
-        " drain, max_checks, max_connection_age, reflection"
+        (
+            f"{file}:2: server.budgt: unknown key; did you mean budget? allowed here: listen, frontend, workers, budget, margin,"
+            " drain, max_checks, max_connection_age, reflection"
+        )
     ]
     assert "did you mean providers?" in faults(file, "provider: {}\n")[0]
     assert "did you mean" not in faults(file, "xyz: {}\n")[0]
@@ -261,26 +263,21 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file(file: Path) -> Non
         "default_plan: glod\n",
     )
     places = [line.removeprefix(f"{file}:").split(": ")[:2] for line in found]
-    assert (
-        places
-        == [
-            ["2", "server.listen"],
-            ["3", "server.workers"],
-            ["3", "server.workers"],
-            ["4", "server.margin"],
-            ["6", "providers.credentials.timeout"],
-            ["7", "providers.protection.url"],
-            ["9", "gates.auth.mode"],
-            ["10", "gates.biling"],
-            ["12", "gates.protection"],
-            ["14", "routes[0].class"],
-            ["15", "routes[1].class"],
-            ["17", "plans.gold.name"],
-            ["17", "plans.gold.tier"],
-            ["18", "default_plan"],
-        ]
-        or len(places) == 13
-    )
+    assert places == [
+        ["2", "server.listen"],
+        ["3", "server.workers"],
+        ["4", "server.margin"],
+        ["6", "providers.credentials.timeout"],
+        ["7", "providers.protection.url"],
+        ["9", "gates.auth.mode"],
+        ["10", "gates.biling"],
+        ["12", "gates.protection"],
+        ["14", "routes[0].class"],
+        ["15", "routes[1].class"],
+        ["17", "plans.gold.name"],
+        ["17", "plans.gold.tier"],
+        ["18", "default_plan"],
+    ]
     assert found[-1].endswith("'glod' is not in plans (gold). did you mean gold?")
 
 

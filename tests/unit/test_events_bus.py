@@ -534,14 +534,15 @@ class Accounting(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "dead.jsonl"
-        self.runner = asyncio.Runner(loop_factory=VirtualLoop)
         self.observer = Recorder()
         self.number = 0
 
     @initialize()
     def begin(self) -> None:
+        # Not in __init__: Hypothesis also makes machines that it never runs, and so never tears down.
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "dead.jsonl"
+        self.runner = asyncio.Runner(loop_factory=VirtualLoop)
         self.runner.run(self._begin())
 
     async def _begin(self) -> None:
@@ -585,8 +586,8 @@ class Accounting(RuleBasedStateMachine):
                 == counts.stored + counts.dead_lettered
             )
             self.store.set(Mood.WELL)
-        self.runner.close()
-        self.folder.cleanup()
+            self.runner.close()
+            self.folder.cleanup()
 
 
 Accounting.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)

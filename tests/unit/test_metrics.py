@@ -7,6 +7,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
+from extauthz.gates.anomaly import AnomalySeverity, Signal
 from extauthz.model.billing import BillingState
 from extauthz.model.decision import (
     FAIL_OPEN_GATES,
@@ -326,10 +327,14 @@ def test_a_day_limit_counts_by_its_name_denied_or_not() -> None:
 
 
 def test_abuse_003_an_anomaly_is_a_signal_and_the_check_an_allow() -> None:
-    grew = check(Metrics(), allow(warnings=(Dimension.ANOMALY,)))
-    assert grew["protection_anomaly_signals_total{severity=WARN}"] == 1
-    assert grew["protection_anomalies_total{severity=WARN}"] == 1
+    metrics = Metrics()
+    grew = check(metrics, allow(warnings=(Dimension.ANOMALY,)))
     assert grew["checks_total{decision=allow,gate=none,reason=none}"] == 1
+    before = scrape(metrics)
+    metrics.anomaly(Signal(tenant_id="acme", severity=AnomalySeverity.CRITICAL, count=1000, baseline=10.0))
+    grew = grown(metrics, before)
+    assert grew["protection_anomaly_signals_total{severity=critical}"] == 1
+    assert grew["protection_anomalies_total{severity=critical}"] == 1
 
 
 @pytest.mark.parametrize(
