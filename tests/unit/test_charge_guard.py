@@ -159,6 +159,17 @@ async def test_an_error_in_process_is_told_as_error(error: Exception, answered: 
     assert world.state() is CircuitState.CLOSED
 
 
+@in_virtual_time
+async def test_a_cancellation_in_process_is_neither_an_error_nor_an_answer() -> None:
+    world = World(hangs, in_process=True)
+    caller = asyncio.ensure_future(world.charge())
+    await asyncio.sleep(1)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert world.log.calls == []
+
+
 # Over a network
 
 

@@ -795,6 +795,23 @@ async def test_close_does_not_wait_for_a_driver_that_does_not_listen() -> None:
 
 
 @in_virtual_time
+async def test_a_close_that_is_cancelled_has_answered_everyone_all_the_same() -> None:
+    world = World(deaf)
+    caller = asyncio.ensure_future(world.refused(seconds=10))
+    await asyncio.sleep(0.1)
+    closing = asyncio.ensure_future(world.guard.close())
+    await asyncio.sleep(0.1)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert (await caller).reason is FallbackReason.ERROR
+    assert not world.breaker.failing
+    assert (await world.refused("b")).reason is FallbackReason.ERROR
+    await asyncio.sleep(8)
+    assert world.guard.stats().in_flight == 0
+
+
+@in_virtual_time
 async def test_a_closed_guard_answers_from_its_cache_and_begins_nothing() -> None:
     world = World()
     await world.get()
