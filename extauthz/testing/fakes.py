@@ -38,6 +38,7 @@ class FakeLookup(Generic[K, R]):
         delay: seconds on the event loop's clock until `get` answers.
         peeked: the (key, max_age) of every `peek`.
         got: the (key, max_age) of every `get` that was begun.
+        ended: how many `get` came to their end, by an answer or an error; a cancelled one does not.
     """
 
     def __init__(self, values: Mapping[K, R] | None = None, *, cached: bool = True, age: float = 0.0) -> None:
@@ -48,6 +49,7 @@ class FakeLookup(Generic[K, R]):
         self.delay = 0.0
         self.peeked: list[tuple[K, float | None]] = []
         self.got: list[tuple[K, float | None]] = []
+        self.ended = 0
 
     def peek(self, key: K, max_age: float | None = None) -> Fetched[R | None] | None:
         """The value if this look-up is `cached` and not out."""
@@ -63,7 +65,12 @@ class FakeLookup(Generic[K, R]):
             Unavailable: the `outage`, or the deadline came before the `delay` was over.
         """
         self.got.append((key, max_age))
-        await _wait(self.delay, deadline)
+        try:
+            await _wait(self.delay, deadline)
+        except Unavailable:
+            self.ended += 1
+            raise
+        self.ended += 1
         if self.outage is not None:
             raise self.outage
         return Fetched(value=self.values.get(key), source=Source.PROVIDER, age=self.age)
