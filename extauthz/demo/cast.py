@@ -7,6 +7,7 @@ from extauthz.demo.stack import Stack
 
 CONFIGURATION: Final = """\
 # The demo's configuration: embedded providers in a temporary folder, and plans small enough to use up by hand.
+server: {{drain: 0s}}
 providers:
   credentials: {{url: "sqlite:///{directory}/demo.db"}}
   lifecycle:   {{url: "sqlite:///{directory}/demo.db", snapshot: "{directory}/demo.blocked"}}
