@@ -323,3 +323,10 @@ async def test_an_explanation_is_not_observed() -> None:
     bench = Bench(anomaly=Conspicuous())
     assert (await bench.judge(terms(commit=False))).warnings == ()
     assert bench.signals == []
+
+
+async def test_an_anomaly_is_a_warning_even_where_nobody_listens() -> None:
+    clock = FakeClock()
+    gate = ProtectionGate(charger=FakeCharger(), control=GateControl(Gate.PROTECTION), anomaly=Conspicuous())
+    ruling = await gate.judge(terms(), Deadline.after(1.0, clock), Stopwatch(clock))
+    assert ruling.warnings == (Dimension.ANOMALY,)
