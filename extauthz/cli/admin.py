@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 
 DEFAULT_URL: Final = "http://127.0.0.1:9190"
 TOKEN_VARIABLE: Final = "EXTAUTHZ_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
-_TIMEOUT: Final = 15.0
-"""Seconds for one call; ending a tenant may take the service 5 s, until all replicas have confirmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminPort:
-    """The admin port of a running service. `url` has no slash at its end; `token` empty means none is sent."""
+    """The admin port of a running service.
+
+    `url` has no slash at its end; `token` empty means none is sent. `timeout` is for one call, in seconds: ending a tenant may
+    take the service 5 s, until all replicas have confirmed.
+    """
 
     url: str
     token: str = field(repr=False)
     as_json: bool = False
+    timeout: float = 15.0
 
     def call(self, method: str, *path: str, body: Json | None = None, query: Mapping[str, str] | None = None) -> Json:
         """One call; the steps of `path` are quoted here. The answer's JSON object.
@@ -121,7 +124,7 @@ async def _call(port: AdminPort, method: str, url: str, body: Json | None) -> Js
     headers = {"accept": "application/json"} | ({"authorization": f"Bearer {port.token}"} if port.token else {})
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT)) as session,
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=port.timeout)) as session,
             session.request(
                 method, URL(url, encoded=True), json=body, headers=headers, allow_redirects=False
             ) as response,
@@ -129,7 +132,7 @@ async def _call(port: AdminPort, method: str, url: str, body: Json | None) -> Js
             return _read(port, response.status, await response.read())
     except TimeoutError:
         raise Stop(
-            f"the admin port at {port.url} gave no answer within {_TIMEOUT:g} s; is the service stuck?"
+            f"the admin port at {port.url} gave no answer within {port.timeout:g} s; is the service stuck?"
         ) from None
     except (aiohttp.ClientError, OSError) as error:
         raise Stop(f"cannot reach the admin port at {port.url}: {_why(error)}") from None
@@ -156,7 +159,7 @@ def _read(port: AdminPort, status: int, raw: bytes) -> Json:
         raise Stop(
             f"{port.url} answered {status} with something that is no JSON object; is this the admin port of extauthz?"
         )
-    if status >= HTTPStatus.BAD_REQUEST or status < HTTPStatus.OK:
+    if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         raise Stop(_refusal(port, status, content))
     return content
 

@@ -64,12 +64,12 @@ class _Nouns(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in _NOUNS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _told_plainly():
+        with told_plainly():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
+def told_plainly() -> Iterator[None]:
     """Errors become one message and an exit code; a fault of ours shows its traceback in Python's developer mode only."""
     try:
         yield

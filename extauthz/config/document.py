@@ -41,20 +41,30 @@ _SCALARS: Final = {
 }
 
 
+class _TooLarge(Exception):
+    """The document has more nodes than is sensible."""
+
+
 class _Loader(yaml.SafeLoader):
     """A loader with the words of YAML 1.2's core schema instead of those of YAML 1.1."""
 
+    depth = 0
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own class attribute
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """As PyYAML does, which recurses, up to a depth that no configuration has."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise _TooLarge
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 for _tag, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(
         _tag, re.compile(rf"(?:{_pattern})\Z"), list(_first.replace("\0", "")) + [""] * ("\0" in _first)
     )
-
-
-class _TooLarge(Exception):
-    """The document has more nodes than is sensible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,21 +106,18 @@ def _refused(name: str, text: str, *, line: int | None = None) -> Document:
 
 def read_text(text: str, name: str) -> Document:
     """Read YAML from a text; `name` stands for the file in messages."""
+    walk = _Walk(name)
     try:
-        loader = _Loader(text)
-        root = loader.get_single_node()
+        root = _Loader(text).get_single_node()
+        value = None if root is None else walk.value(root, ())
     except yaml.MarkedYAMLError as error:
         return _refused(name, f"is not valid YAML: {_yaml_text(error)}", line=_yaml_line(error))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         return _refused(name, "is not valid YAML: it holds a control character", line=line)
-    except RecursionError:
-        return _refused(name, "is nested too deep")
-    walk = _Walk(name)
-    try:
-        value = None if root is None else walk.value(root, ())
     except _TooLarge:
-        return _refused(name, f"is nested too deep, or unfolds to more than {MAX_NODES:,} values (aliases of aliases?)")
+        text = f"is nested too deep, or unfolds to more than {MAX_NODES:,} values (aliases of aliases?)"
+        return _refused(name, text)
     return Document(value=value, origins=walk.origins, problems=tuple(walk.problems))
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from extauthz.config.advice import advice_on, warnings_of
 from extauthz.config.checks import Clash, clashes
-from extauthz.config.document import MAX_DEPTH, Document, Value, read_file
+from extauthz.config.document import Document, Value, read_file
 from extauthz.config.environment import from_environment, from_flags, lay_over
 from extauthz.config.messages import problems_of
 from extauthz.config.problems import InvalidConfig, Origin, Path, Problem, in_order, origin_of, path_text
@@ -96,18 +96,10 @@ def _validate(tree: dict[str, Value]) -> tuple[Config | None, list[Problem]]:
 def _between_the_rest(tree: dict[str, Value], faulty: list[Path]) -> list[Problem]:
     """Faults between values that are valid each, found with every faulty one left out."""
     rest = deepcopy(tree)
-    gone: list[Path] = []
-    for _ in range(MAX_DEPTH):
-        gone += [_leave_out(rest, path) for path in faulty]
-        _keep_plans(rest)
-        try:
-            config = Config.model_validate(rest)
-        except ValidationError as error:
-            # A key that is missing cannot be left out: what it is missing from goes instead.
-            faulty = [problem.path[:-1] for problem in problems_of(error)]
-        else:
-            return [clash.problem for clash in _all_clashes(config) if not _touches(clash, gone)]
-    return []
+    gone = [_leave_out(rest, path) for path in faulty]
+    _keep_plans(rest)
+    config = Config.model_validate(rest)
+    return [clash.problem for clash in _all_clashes(config) if not _touches(clash, gone)]
 
 
 def _keep_plans(tree: dict[str, Value]) -> None:
@@ -121,15 +113,16 @@ def _keep_plans(tree: dict[str, Value]) -> None:
 
 def _leave_out(tree: dict[str, Value], path: Path) -> Path:
     """Take what stands at `path` out of the tree: for something in a list the whole list. The path that is gone."""
-    place: Value = tree
-    for depth, step in enumerate(path):
-        if not isinstance(place, dict):
+    place = tree
+    depth = 0
+    while depth < len(path) - 1:
+        below = place.get(str(path[depth]))
+        if not isinstance(below, dict):
             break
-        if depth == len(path) - 1 or not isinstance(place.get(str(step)), dict):
-            place.pop(str(step), None)
-            return path[: depth + 1]
-        place = place[str(step)]
-    return path
+        place = below
+        depth += 1
+    place.pop(str(path[depth]), None)
+    return path[: depth + 1]
 
 
 def _all_clashes(config: Config) -> Iterable[Clash]:

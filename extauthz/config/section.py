@@ -29,4 +29,4 @@ def _holds_keys(section: type[Section], key: object) -> bool:
     if field is None:
         return False
     kind = field.annotation
-    return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, Section))
+    return get_origin(kind) in (dict, tuple) or (isinstance(kind, type) and issubclass(kind, Section))

@@ -69,7 +69,8 @@ def test_what_is_no_yaml_mapping(file: Path, text: str | bytes, line: int, said:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\n", "# nothing\n", "server:\nplans:\nroutes: []\n", "providers:\n  lifecycle:\n    cache:\n"]
+    "text",
+    ["", "\n", "# nothing\n", "server:\nplans:\nroutes:\nadmin:\n  hosts:\n", "providers:\n  lifecycle:\n    cache:\n"],
 )
 def test_empty_files_and_sections_mean_the_defaults(file: Path, text: str) -> None:
     file.write_text(text)
@@ -250,6 +251,11 @@ def test_an_unknown_key_says_what_was_meant_and_what_there_is(file: Path) -> Non
     ]
     assert "did you mean providers?" in faults(file, "provider: {}\n")[0]
     assert "did you mean" not in faults(file, "xyz: {}\n")[0]
+    assert "server.nope: unknown key" in faults(file, "server: {nope: }")[0]
+    (in_list,) = faults(file, "routes: [{exact: /a, class: sdk, scope: [x]}]")
+    assert (
+        "routes[0].scope: unknown key; did you mean scopes? allowed here: exact, prefix, regex, class, cost" in in_list
+    )
 
 
 def test_all_faults_are_told_at_once_in_the_order_of_the_file(file: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extauthz.config import Address, ProviderUrl, format_duration, format_size, parse_duration, parse_size
+from extauthz.config import Address, ProviderUrl, ServerConfig, format_duration, format_size, parse_duration, parse_size
 from extauthz.config.address import mask_url, parse_address, parse_url
 from extauthz.config.units import show_amount
 
@@ -183,3 +183,10 @@ def test_no_secret_of_a_url_is_shown(text: str, shown: str) -> None:
     url = ProviderUrl("postgresql", "", text)
     assert "hunter2" not in f"{url} {url!r}"
     assert not url.embedded
+
+
+def test_a_float_in_python_is_a_duration_that_was_read_before() -> None:
+    assert ServerConfig(budget=0.5).budget == 0.5
+    for seconds in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="must"):
+            ServerConfig(margin=seconds)
