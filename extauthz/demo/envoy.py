@@ -17,10 +17,10 @@ POLL_SECONDS = 0.05
 
 
 @asynccontextmanager
-async def envoy(bootstrap: str, admin_url: str, directory: Path) -> AsyncIterator[Path]:
+async def envoy(bootstrap: str, admin_url: str, directory: Path, *, await_healthy: bool = True) -> AsyncIterator[Path]:
     """Run Envoy with the YAML `bootstrap` until the context ends; yields the file of its log.
 
-    Entered once its listener is up and its check cluster is healthy. `admin_url` is where its own admin port answers.
+    Entered once its listener is up and, with `await_healthy`, every cluster's hosts were found healthy. `admin_url` is where its own admin port answers.
 
     Raises:
         ExtauthzError: there is no Envoy, it refused the bootstrap, or it didn't get ready.
@@ -42,17 +42,17 @@ async def envoy(bootstrap: str, admin_url: str, directory: Path) -> AsyncIterato
             stderr=asyncio.subprocess.STDOUT,
         )
     try:
-        await _until_ready(process, admin_url, log)
+        await _until_ready(process, admin_url, log, await_healthy=await_healthy)
         yield log
     finally:
         await _stop(process)
 
 
-async def _until_ready(process: asyncio.subprocess.Process, admin_url: str, log: Path) -> None:
+async def _until_ready(process: asyncio.subprocess.Process, admin_url: str, log: Path, *, await_healthy: bool) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as session:
             while process.returncode is None:
-                if await _ready(session, admin_url):
+                if await _ready(session, admin_url, await_healthy=await_healthy):
                     return
                 await asyncio.sleep(POLL_SECONDS)
     raise ExtauthzError("Envoy did not start:\n" + _last_words(log))
@@ -62,12 +62,14 @@ def _last_words(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").strip().splitlines()[-5:])
 
 
-async def _ready(session: aiohttp.ClientSession, admin_url: str) -> bool:
+async def _ready(session: aiohttp.ClientSession, admin_url: str, *, await_healthy: bool) -> bool:
     """Listening, and no host of any cluster still waits for its first health check."""
     with suppress(aiohttp.ClientError):
         async with session.get(f"{admin_url}/ready") as ready:
             if ready.status != HTTPStatus.OK:
                 return False
+        if not await_healthy:
+            return True
         async with session.get(f"{admin_url}/clusters") as clusters:
             return "failed_active_hc" not in await clusters.text()
     return False
