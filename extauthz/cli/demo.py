@@ -4,6 +4,8 @@ import asyncio
 
 import click
 
+from extauthz.cli.screen import console
+
 
 @click.command()
 @click.option("--once", is_flag=True, help="Go through the tour without asking, compare every answer, and end.")
@@ -17,8 +19,6 @@ def demo(*, once: bool) -> None:
       extauthz demo
       extauthz demo --once
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
-    from rich.console import Console  # noqa: PLC0415 - loaded when needed, so that `--help` is quick
+    from extauthz.demo import run_demo  # noqa: PLC0415 - the whole service and more; `--help` does without it
 
-    from extauthz.demo import run_demo  # noqa: PLC0415 - see above
-
-    click.get_current_context().exit(asyncio.run(run_demo(once=once, console=Console())))
+    click.get_current_context().exit(asyncio.run(run_demo(once=once, console=console())))

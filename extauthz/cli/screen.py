@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
 _PIPE_WIDTH: Final = 200
@@ -30,7 +31,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    _print(table)
+    console().print(table)
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -42,13 +43,14 @@ def show_facts(facts: Iterable[tuple[str, object]]) -> None:
     table.add_column(overflow="fold")
     for name, value in facts:
         table.add_row(_cell(name), _cell(value))
-    _print(table)
+    console().print(table)
 
 
-def _print(table: object) -> None:
+def console() -> "Console":
+    """Where tables go: colours and the terminal's width on a terminal, neither on a pipe."""
     from rich.console import Console  # noqa: PLC0415 - see show_table
 
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False).print(table)
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
 def _cell(value: object) -> "Text":

@@ -6,7 +6,7 @@ import click
 
 from extauthz.cli.admin import TENANT, AdminPort, reason_option, talks_to_admin
 from extauthz.cli.app import Noun
-from extauthz.cli.screen import Json, at, items, show_facts, show_table, word
+from extauthz.cli.tenant_view import show_move, show_page, show_tenant, show_trail
 from extauthz.model.billing import BillingState
 from extauthz.model.lifecycle import LifecycleState, Onboarding
 
@@ -50,7 +50,7 @@ def create(
     """  # noqa: D301 - see tenant
     wanted = {"id": tenant_id, "name": name, "plan": plan, "onboarding": onboarding, "billing_state": billing}
     body = {key: value for key, value in wanted.items() if value is not None} | {"reason": reason}
-    port.show(port.call("POST", "tenants", body=body), _one)
+    port.show(port.call("POST", "tenants", body=body), show_tenant)
 
 
 @tenant.command(short_help="Show a tenant as the gates see it.")
@@ -65,7 +65,7 @@ def get(port: AdminPort, tenant_id: str, *, fresh: bool) -> None:
       extauthz tenant get acme
       extauthz tenant get acme --fresh --output json
     """  # noqa: D301 - see tenant
-    port.show(port.call("GET", "tenants", tenant_id, query={"fresh": "1"} if fresh else None), _one)
+    port.show(port.call("GET", "tenants", tenant_id, query={"fresh": "1"} if fresh else None), show_tenant)
 
 
 @tenant.command("list")
@@ -80,7 +80,7 @@ def list_(port: AdminPort, after: str | None, limit: int) -> None:
       extauthz tenant list --limit 20
     """  # noqa: D301 - see tenant
     query = {"limit": str(limit)} | ({"after": after} if after else {})
-    port.show(port.call("GET", "tenants", query=query), _many)
+    port.show(port.call("GET", "tenants", query=query), show_page)
 
 
 @tenant.command(short_help="Stop writes and executions; reads go on.")
@@ -159,7 +159,7 @@ def billing(port: AdminPort, tenant_id: str, state: str | None, plan: str | None
     if state is None and plan is None:
         raise click.UsageError("give --state, --plan or both")
     changes = {key: value for key, value in (("state", state), ("plan", plan)) if value is not None}
-    port.show(port.call("PUT", "tenants", tenant_id, "billing", body=changes | {"reason": reason}), _one)
+    port.show(port.call("PUT", "tenants", tenant_id, "billing", body=changes | {"reason": reason}), show_tenant)
 
 
 @tenant.command(short_help="Complete a tenant's onboarding.")
@@ -175,7 +175,7 @@ def onboarding(port: AdminPort, tenant_id: str, state: str, reason: str) -> None
       extauthz tenant onboarding acme --reason "signed up"
     """  # noqa: D301 - see tenant
     body = {"state": state, "reason": reason}
-    port.show(port.call("PUT", "tenants", tenant_id, "onboarding", body=body), _one)
+    port.show(port.call("PUT", "tenants", tenant_id, "onboarding", body=body), show_tenant)
 
 
 @tenant.command(short_help="Show what was changed, by whom and why.")
@@ -188,64 +188,9 @@ def history(port: AdminPort, tenant_id: str) -> None:
     Example:
       extauthz tenant history acme
     """  # noqa: D301 - see tenant
-    port.show(port.call("GET", "tenants", tenant_id, "history"), _trail)
+    port.show(port.call("GET", "tenants", tenant_id, "history"), show_trail)
 
 
 def _move(port: AdminPort, tenant_id: str, to: LifecycleState, reason: str) -> None:
     answer = port.call("POST", "tenants", tenant_id, "lifecycle", body={"to": to.value, "reason": reason})
-    port.show(answer, lambda moved: _moved(tenant_id, moved))
-
-
-def _moved(tenant_id: str, moved: Json) -> None:
-    keys = at(moved, "revoked_keys")
-    revoked = f", {word(keys)} {'key' if keys == 1 else 'keys'} revoked" if keys else ""
-    pending = f", not yet confirmed by {word(at(moved, 'pending_replicas'))}" if at(moved, "pending_replicas") else ""
-    same = at(moved, "from") == at(moved, "to")
-    step = f"was {word(at(moved, 'to'))} already" if same else f"{word(at(moved, 'from'))} -> {word(at(moved, 'to'))}"
-    click.echo(f"{tenant_id}: {step}{revoked}{pending}")
-
-
-def _one(shown: Json) -> None:
-    show_facts(
-        [
-            ("tenant", at(shown, "id")),
-            ("name", at(shown, "name")),
-            ("onboarding", at(shown, "onboarding")),
-            ("lifecycle", _state(at(shown, "lifecycle"))),
-            ("billing", _state(at(shown, "billing"))),
-            ("plan", at(shown, "billing", "plan")),
-            ("rate", _limit(at(shown, "limits", "rate"), " a minute")),
-            ("burst", _limit(at(shown, "limits", "burst"), " a second")),
-            ("requests today", _used(shown, "requests_today", "max_requests_per_day")),
-            ("cost today", _used(shown, "cost_today", "max_cost_per_day")),
-        ]
-    )
-
-
-def _state(part: object) -> str:
-    age = at(part, "age_ms")
-    origin = word(at(part, "source")) + (f", {age / 1000:g} s old" if isinstance(age, int | float) else "")
-    return f"{word(at(part, 'state'))} ({origin})"
-
-
-def _limit(limit: object, unit: str) -> str:
-    return "unlimited" if limit is None else f"{limit}{unit}"
-
-
-def _used(shown: Json, used: str, limit: str) -> str:
-    return f"{word(at(shown, 'usage', used))} of {_limit(at(shown, 'limits', limit), '')}"
-
-
-def _many(page: Json) -> None:
-    columns = ("id", "name", "onboarding", "lifecycle", "created_at")
-    show_table(columns, [[at(row, column) for column in columns] for row in items(page, "tenants")])
-    if at(page, "next") is not None:
-        click.echo(f"more: extauthz tenant list --after {word(at(page, 'next'))}", err=True)
-
-
-def _trail(trail: Json) -> None:
-    rows = [
-        (at(row, "at"), at(row, "what"), at(row, "from"), at(row, "to"), at(row, "actor", "id"), at(row, "reason"))
-        for row in items(trail, "history")
-    ]
-    show_table(("at", "what", "from", "to", "who", "why"), rows)
+    port.show(answer, lambda moved: show_move(tenant_id, moved))
