@@ -7,17 +7,23 @@ from extauthz.admin.forms import KeyForm, OperatorKeyForm, ReasonForm
 from extauthz.admin.services import SERVICES
 from extauthz.admin.views import key_view
 from extauthz.errors import NotFound
+from extauthz.model.identity import SYSTEM_TENANT
 
 routes = web.RouteTableDef()
 
 
+def _owner(request: web.Request) -> str:
+    """Whose keys: a tenant, or `_system`, whose keys are the operators'."""
+    return SYSTEM_TENANT if request.match_info["tenant"] == SYSTEM_TENANT else tenant_id(request)
+
+
 @routes.get("/tenants/{tenant}/keys")
 async def list_keys(request: web.Request) -> web.Response:
-    """All keys of a tenant, revoked ones too."""
-    tenant = tenant_id(request)
+    """All keys of a tenant (`_system`: of the operators), revoked ones too."""
+    tenant = _owner(request)
     stores = request.app[SERVICES].stores
     keys = await stores.credentials.list_keys(tenant)
-    if not keys and await stores.lifecycle.get_tenant(tenant) is None:
+    if not keys and tenant != SYSTEM_TENANT and await stores.lifecycle.get_tenant(tenant) is None:
         raise NotFound(f"there is no tenant {tenant!r}")
     return answer({"keys": [key_view(key) for key in keys]})
 
@@ -44,7 +50,7 @@ async def issue_operator_key(request: web.Request) -> web.Response:
 @routes.delete("/tenants/{tenant}/keys/{key}")
 async def revoke_key(request: web.Request) -> web.Response:
     """Revoke one key; again is no error."""
-    tenant = tenant_id(request)
+    tenant = _owner(request)
     form = await read_body(request, ReasonForm)
     change = change_of(request, form.reason)
     return answer(key_view(await request.app[SERVICES].keys.revoke_key(tenant, request.match_info["key"], change)))
