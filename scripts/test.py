@@ -21,7 +21,7 @@ LINT = {
 }
 TESTS = {
     "coverage erase": [sys.executable, "-m", "coverage", "erase"],
-    "pytest": [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-q"],
+    "pytest": [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"],
     "coverage combine": [sys.executable, "-m", "coverage", "combine", "--quiet"],
     "coverage": [sys.executable, "-m", "coverage", "report"],
 }

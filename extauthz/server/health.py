@@ -8,6 +8,7 @@ import asyncio
 from typing import Final, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 CHECK_SERVICE: Final = "envoy.service.auth.v3.Authorization"
@@ -85,7 +86,7 @@ class Health:
 async def _service(message: bytes, context: _Context) -> str:
     try:
         service: str = health_pb2.HealthCheckRequest.FromString(message).service
-    except ValueError:  # protobuf's DecodeError is one
+    except DecodeError:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the bytes are no HealthCheckRequest")
     return service
 
