@@ -165,12 +165,16 @@ class GrpcServer:
         self._health.tell(serving=True)
 
     async def stop(self) -> None:
-        """Say NOT_SERVING, wait `drain` seconds for callers to notice, let running calls finish, end. Again: does nothing."""
+        """Say NOT_SERVING, wait `drain` seconds for callers to notice, let running calls finish, end.
+
+        A server that never said SERVING has nobody to wait for. Again, or before `start`: does nothing.
+        """
         server, self._server = self._server, None
         if server is None:
             return
-        self._health.tell(serving=False)
-        await self._sleep(self._policy.drain)
+        if self._health.serving:
+            self._health.tell(serving=False)
+            await self._sleep(self._policy.drain)
         stopping = asyncio.ensure_future(server.stop(self._policy.grace))
         self._health.close()
         await stopping

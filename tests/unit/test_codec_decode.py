@@ -80,6 +80,12 @@ def test_bytes_that_are_not_utf8_become_exclamation_marks(raw: bytes, read: str)
     assert decode(sent).headers == {"x-api-key": read}
 
 
+def test_the_exclamation_mark_is_for_reading_only() -> None:
+    assert decode(oracle.message()).method == "POST"  # the way of reading is registered
+    with pytest.raises(UnicodeEncodeError):
+        "\ud800".encode("utf-8", "extauthz.envoy")
+
+
 def test_upper_case_names_are_lowered_and_merged() -> None:
     headers = {"X-Api-Key": "a", "x-api-key": "b", "Accept": "*/*"}
     read = decode(oracle.message(headers)).headers

@@ -256,6 +256,12 @@ def test_nothing_of_the_client_or_of_the_note_comes_back(row: Expected) -> None:
         assert word not in written
 
 
+def test_a_quota_of_a_tenant_whose_standing_is_not_known() -> None:
+    detail = LimitExceeded(dimension=Dimension.QUOTA, current=10, allowed=10, plan_id="pro", billing_state=None)
+    denial = Denial(gate=Gate.BILLING, reason=Reason.MAX_REQUESTS_PER_DAY, detail=detail)
+    assert "billing_state" not in oracle.read(Encoder().encode(oracle.decision(denial), asked(), 0.001)).body
+
+
 def test_every_reason_a_gate_can_give_has_its_row() -> None:
     pairs = {(gate, reason) for gate, reasons in REASONS_BY_GATE.items() for reason in reasons if gate is not Gate.NONE}
     assert pairs == set(ROWS) == {(row.gate, row.reason) for row in TABLE}
