@@ -5,6 +5,7 @@ allow to Envoy.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from extauthz.model.decision import Decision, Denial, Gate, Reason
@@ -114,11 +115,20 @@ def _code(number: int) -> bytes:
 def _lasting_ok(decision: Decision) -> bytes:
     """The OkHttpResponse as far as it does not change from one check of a tenant to the next."""
     told = headers.towards_upstream(decision)
-    parts = [wire.header(_OK_HEADERS, name, value) for name, value in told.items()]
-    parts += [wire.block(_OK_REMOVE, wire.text(name)) for name in headers.removed_always(told, decision.strip)]
+    parts = [
+        # The rest of the values are shared by many tenants.
+        (wire.header if name in headers.OWN_TO_ONE else wire.common_header)(_OK_HEADERS, name, value)
+        for name, value in told.items()
+    ]
+    parts.append(_removed(tuple(headers.removed_always(told, decision.strip))))
     to_client = headers.billing_warning(decision.facts.billing)
-    parts += [wire.header(_OK_TO_CLIENT, name, value) for name, value in to_client.items()]
+    parts += [wire.common_header(_OK_TO_CLIENT, name, value) for name, value in to_client.items()]
     return b"".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _removed(names: tuple[str, ...]) -> bytes:
+    return b"".join([wire.block(_OK_REMOVE, wire.text(name)) for name in names])
 
 
 def _denial_headers(denial: Denial, row: Row, request: CheckRequest) -> list[tuple[str, str]]:

@@ -19,6 +19,9 @@ OWN_NAMES: Final = (
 )
 """What the upstream may believe: each is either set by us or removed."""
 
+OWN_TO_ONE: Final = frozenset({"x-tenant-id", "x-auth-subject"})
+"""Those whose values no two callers share."""
+
 RESERVED_PREFIXES: Final = ("x-tenant-", "x-extauthz-")
 MAX_VALUE: Final = 4096
 """Longest header value, in characters. Envoy allows 60 KiB for all headers of a request together."""

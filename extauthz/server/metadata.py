@@ -19,17 +19,24 @@ _DOUBLE_SIZE: Final = 8
 def lasting(decision: Decision) -> bytes:
     """The part that stays the same while the tenant does."""
     principal, plan = decision.facts.principal, decision.facts.plan
-    entries = [
-        wire.string_entry(b"decision", "allow" if decision.denial is None else "deny"),
-        wire.string_entry(b"gate", decision.gate),
-        wire.string_entry(b"reason", decision.reason),
-        wire.string_entry(b"degraded", ",".join(decision.degraded)),
-    ]
+    entries = _words(decision.gate, decision.reason, decision.degraded)
     if principal is not None:
-        entries.append(wire.string_entry(b"tenant_id", principal.tenant_id))
+        entries += wire.string_entry(b"tenant_id", principal.tenant_id)
     if plan is not None:
-        entries.append(wire.string_entry(b"plan", plan.plan_id))
-    return b"".join(entries)
+        entries += wire.string_entry(b"plan", plan.plan_id)
+    return entries
+
+
+@lru_cache(maxsize=256)
+def _words(gate: Gate, reason: Reason, degraded: tuple[Gate, ...]) -> bytes:
+    return b"".join(
+        [
+            wire.string_entry(b"decision", "allow" if gate is Gate.NONE else "deny"),
+            wire.string_entry(b"gate", gate),
+            wire.string_entry(b"reason", reason),
+            wire.string_entry(b"degraded", ",".join(degraded)),
+        ]
+    )
 
 
 def passing(decision: Decision, seconds: float) -> bytes:

@@ -68,16 +68,18 @@ class FakeStore:
 
     async def append(self, events: Sequence[Event]) -> None:
         self.calls += 1
-        if self.mood is Mood.FAILING:
-            raise OSError("no space")
+        called_off = False
         while self.mood in {Mood.HANGING, Mood.DEAF}:
             try:
                 await self._thawed.wait()
             except asyncio.CancelledError:
                 if self.mood is Mood.HANGING:
                     raise
-            else:
-                return  # too late to count
+                called_off = True
+        if called_off:
+            return  # too late to count
+        if self.mood is Mood.FAILING:
+            raise OSError("no space")
         self.batches.append(len(events))
         self.stored.extend(events)
 
