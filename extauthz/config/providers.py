@@ -117,7 +117,7 @@ class LifecycleConfig(Section):
     breaker: LifecycleBreaker = LifecycleBreaker()
     cache: LifecycleCache = LifecycleCache()
     snapshot: str = "extauthz.blocked"
-    """The file that remembers, over a restart in an outage, which tenants are not ACTIVE."""
+    """The file that is to remember, over a restart in an outage, which tenants are not ACTIVE. Not written by this version."""
 
 
 class BillingConfig(Section):
@@ -138,7 +138,7 @@ class ProtectionConfig(Section):
     max_in_flight: MaxInFlight = 64
     breaker: ProtectionBreaker = ProtectionBreaker()
     snapshot: str | None = None
-    """With `memory:`, the file in which day counts survive a restart. Not set: they do not."""
+    """With `memory:`, the file in which day counts are to survive a restart. Not written by this version: they do not."""
 
 
 class EventsConfig(Section):

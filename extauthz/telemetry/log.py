@@ -36,6 +36,7 @@ def configured(level: str = "INFO", form: str = "auto", stream: TextIO | None = 
     before = root.level, root.handlers[:]
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps of setting up a database are nobody's news
     _configure_structlog(level)
     try:
         yield
