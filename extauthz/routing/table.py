@@ -26,10 +26,10 @@ class _Compiled(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """The route that the table gives, before any override, and whether the path was changed on the way."""
+    """The route that the table gives, before any override, and whether the path could mean another one to the upstream."""
 
     route: Route
-    changed: bool
+    ambiguous: bool
 
 
 class RouteTable:
@@ -68,16 +68,18 @@ class RouteTable:
             class_text, cost_text = context_extensions.get(CLASS_KEY), context_extensions.get(COST_KEY)
             if class_text is not None or cost_text is not None:
                 route = _overridden(route, parse_override(class_text, cost_text))
-        if found.changed and route.route_class is RouteClass.PUBLIC:
+        if found.ambiguous and route.route_class is RouteClass.PUBLIC:
             return replace(route, route_class=RouteClass.STANDARD)
         return route
 
     def _find(self, method: str, sent: str) -> _Match:
         path, changed = normalise(sent)
+        # Some servers drop `;…` before they route: to them /api/v1/auth/refresh;x is the path that needs a credential.
+        ambiguous = changed or ";" in path
         for rule in self._rules:
             if (rule.methods is None or method in rule.methods) and rule.matches(path):
-                return _Match(rule.route, changed)
-        return _Match(_STANDARD, changed)
+                return _Match(rule.route, ambiguous)
+        return _Match(_STANDARD, ambiguous)
 
 
 def _overridden(route: Route, override: Override) -> Route:

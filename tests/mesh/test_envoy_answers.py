@@ -128,7 +128,16 @@ async def test_public_needs_no_credential_and_keeps_the_clients_own(mesh: Mesh, 
 
 
 @pytest.mark.parametrize(
-    "path", ["/healthz-admin", "/api/v1/auth", "/only/here/below", "/v1/open/x", "/health/../api/v1/things", "/"]
+    "path",
+    [
+        "/healthz-admin",
+        "/api/v1/auth",
+        "/only/here/below",
+        "/v1/open/x",
+        "/health/../api/v1/things",
+        "/",
+        "/api/v1/auth/refresh;x=1",
+    ],
 )
 async def test_what_only_looks_public_needs_a_credential(mesh: Mesh, path: str) -> None:
     assert (await mesh.ask(None, path=path)).why == (401, "auth", "missing_credentials")
