@@ -15,17 +15,21 @@ T = TypeVar("T")
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 WRITE_TIMEOUT: Final = 1.0
-"""Seconds after which a write counts as lost; the disk may still finish it, and the store knows events by their ids."""
+"""Seconds after which a write counts as lost. The disk may still finish it: stores know events by their ids."""
 
 _CHUNK: Final = 1024 * 1024
 
 
 class DeadLetters:
-    """Appends to the file at `path`, in a thread, synced to disk, up to `max_bytes`. `size` is the events in it."""
+    """Appends to the file at `path`, in a thread, synced to disk, up to `max_bytes`. `size` is the events in it.
 
-    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
+    A disk that takes longer than `write_timeout` seconds is not waited for.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, write_timeout: float = WRITE_TIMEOUT) -> None:
         self._path = path
         self._max_bytes = max_bytes
+        self._write_timeout = write_timeout
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dead-letters")
         self._busy: asyncio.Future[Any] | None = None
         self.size = 0
@@ -50,8 +54,9 @@ class DeadLetters:
             return None
         future = asyncio.get_running_loop().run_in_executor(self._executor, work)
         self._busy = future
-        await asyncio.wait({future}, timeout=WRITE_TIMEOUT)
+        await asyncio.wait({future}, timeout=self._write_timeout)
         if not future.done():
+            future.add_done_callback(asyncio.Future.exception)  # what comes of it is nobody's concern, but must be seen
             return None
         return None if future.exception() is not None else future.result()
 

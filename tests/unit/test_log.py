@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import threading
 from io import StringIO
 
@@ -130,6 +131,43 @@ def test_a_reader_that_stopped_reading_costs_lines_and_no_time() -> None:
     assert handler.lost >= 6
     read.set()
     handler.close()
+
+
+def test_lines_reach_a_pipe_whole() -> None:
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as stream:
+        handler = BackgroundHandler(stream)
+        handler.emit(logging.makeLogRecord({"msg": "one é \ud800"}))
+        handler.emit(logging.makeLogRecord({"msg": "two"}))
+        handler.close()
+    with os.fdopen(read, "rb") as received:
+        assert received.read() == b"one \xc3\xa9 \\ud800\ntwo\n"
+
+
+def test_the_end_does_not_wait_for_a_reader_that_is_stuck() -> None:
+    read = threading.Event()
+    reached = threading.Event()
+
+    class Stuck(StringIO):
+        def write(self, text: str) -> int:
+            reached.set()
+            read.wait(10)
+            return super().write(text)
+
+    handler = BackgroundHandler(Stuck(), max_lines=1)
+    handler.emit(logging.makeLogRecord({"msg": "one"}))
+    assert reached.wait(10)
+    handler.emit(logging.makeLogRecord({"msg": "two"}))
+    handler.close()
+    assert handler.lost == 1
+    read.set()
+
+
+def test_arguments_that_do_not_fit_are_reported_as_logging_does(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = BackgroundHandler(StringIO())
+    handler.emit(logging.makeLogRecord({"msg": "%d", "args": ("x",)}))
+    handler.close()
+    assert "--- Logging error ---" in capsys.readouterr().err
 
 
 def test_a_line_that_cannot_be_made_or_written_is_no_reason_to_fail() -> None:
