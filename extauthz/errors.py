@@ -1,5 +1,7 @@
 """The tree of errors. A driver's error becomes one of these beside the driver call, by one table."""
 
+from collections.abc import Sequence
+
 
 class ExtauthzError(Exception):
     """Base of every error that this package raises on purpose; its text is for users and holds no secret."""
@@ -11,6 +13,13 @@ class ProviderError(ExtauthzError):
 
 class ProviderTimeout(ProviderError):
     """The provider's own deadline passed."""
+
+
+class ProviderBusy(ExtauthzError):
+    """A call was not made because all our connections to the provider are in use.
+
+    That is our own doing, not the provider's: it never counts for the circuit breaker.
+    """
 
 
 class InvalidRecord(ExtauthzError):
@@ -57,6 +66,29 @@ class TenantNotActive(ChangeRefused):
     """No new credential unless the tenant is ACTIVE (OFFBOARD-007)."""
 
     code = "tenant_not_active"
+
+
+class ImportConflict(ChangeRefused):
+    """Tenants of an import exist already and are not the same. `ids` names them; nothing of the batch was written."""
+
+    code = "already_exists"
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        super().__init__(f"exist already and differ: {', '.join(ids)}")
+        self.ids = tuple(ids)
+
+
+class IdempotencyConflict(ChangeRefused):
+    """An idempotency key was used before for something else."""
+
+    code = "idempotency_key_reused"
+
+
+class NotSupported(ChangeRefused):
+    """The provider can be asked, but not changed, from here."""
+
+    code = "not_supported"
+    status = 501
 
 
 class SchemaMismatch(ExtauthzError):

@@ -7,13 +7,14 @@ A provider raises `errors.ProviderError` when it has no answer and `errors.Inval
 "No such tenant" is an answer: None.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Final, Generic, Protocol, TypeVar
 
 from extauthz.errors import ExtauthzError
 from extauthz.model.billing import BillingRecord, BillingState
+from extauthz.model.changed import StoredChange
 from extauthz.model.deadline import Clock, Deadline
 from extauthz.model.decision import Decision, FallbackReason, Source
 from extauthz.model.event import Event, EventQuery
@@ -39,11 +40,13 @@ WallClock = Callable[[], float]
 """Unix seconds, as the machine's calendar has them; may jump."""
 
 __all__ = [
+    "CHANGES_KEPT",
     "AuditTrail",
     "BillingProvider",
     "BillingStore",
     "CacheControl",
     "CacheResult",
+    "ChangeLog",
     "ChangeObserver",
     "Charger",
     "CheckObserver",
@@ -63,6 +66,7 @@ __all__ = [
     "Presented",
     "ProtectionProvider",
     "ProviderObserver",
+    "ReplicaLeases",
     "Unavailable",
     "WallClock",
 ]
@@ -107,6 +111,15 @@ class ProtectionProvider(Protocol):
     async def usage(self, tenant_id: str) -> Usage:
         """What the tenant used today (UTC)."""
 
+    async def record_usage(self, tenant_id: str, cost: int, idempotency_key: str) -> Usage:
+        """Add `cost` (micro-units, not negative), which is known only afterwards, to today's; the usage after it.
+
+        The same key again within a day adds nothing. It is counted whatever the limit: what is over it denies later requests.
+
+        Raises:
+            IdempotencyConflict: the tenant used this key before for another cost.
+        """
+
     async def clear(self, tenant_id: str | None) -> None:
         """Forget rate and burst state and the day's counts of one tenant, or of all for None."""
 
@@ -133,6 +146,9 @@ class AuditTrail(Protocol):
     async def history(self, tenant_id: str) -> Sequence[AuditRecord]:
         """The tenant's audit records in this store, oldest first."""
 
+    async def note(self, records: Sequence[AuditRecord]) -> None:
+        """Add records of what was changed elsewhere, where there is no trail (rate-limit state, a bypass)."""
+
 
 class LifecycleStore(LifecycleProvider, AuditTrail, Protocol):
     """A lifecycle provider that can be administered. Changes of one tenant are serialised."""
@@ -142,6 +158,18 @@ class LifecycleStore(LifecycleProvider, AuditTrail, Protocol):
 
         Raises:
             AlreadyExists: the id is taken.
+        """
+
+    async def import_tenants(
+        self, tenants: Sequence[Tenant], change: Change, billing: Mapping[str, BillingRecord] | None = None
+    ) -> Sequence[str]:
+        """Add all that are not there yet, in whatever state they come, each audited; the ids of those that were added.
+
+        All or nothing, in one transaction. A tenant that is there with the same name and record (and standing, where
+        `billing` has one for it) is passed over. `billing` as in `create_tenant`, by tenant id.
+
+        Raises:
+            ImportConflict: some are there and are not the same.
         """
 
     async def get_tenant(self, tenant_id: str) -> Tenant | None:
@@ -169,6 +197,19 @@ class LifecycleStore(LifecycleProvider, AuditTrail, Protocol):
             InvalidTransition: the table has no such move.
         """
 
+    async def plan_termination(self, tenant_id: str, change: Change) -> bool:
+        """Keep in mind that a termination has begun, before keys in another store are revoked (OFFBOARD-005).
+
+        False, and nothing is kept, where the tenant is TERMINATED already. The move itself ends the plan.
+
+        Raises:
+            NotFound: no such tenant.
+            InvalidTransition: the table has no such move.
+        """
+
+    async def planned_terminations(self) -> Sequence[tuple[str, Change]]:
+        """Terminations that were begun and not finished, with the change each belongs to."""
+
 
 class BillingStore(BillingProvider, AuditTrail, Protocol):
     """A billing provider that can be administered."""
@@ -177,6 +218,9 @@ class BillingStore(BillingProvider, AuditTrail, Protocol):
         self, tenant_id: str, change: Change, *, state: BillingState | None = None, plan_id: str | None = None
     ) -> tuple[BillingRecord | None, BillingRecord]:
         """Set standing, plan or both (None: as it was); (before, after). A change is audited (BILLING-004)."""
+
+    async def find_standings(self, tenant_ids: Sequence[str]) -> Mapping[str, BillingRecord]:
+        """The records of many tenants; those that have none are not in it."""
 
 
 class CredentialStore(CredentialProvider, AuditTrail, Protocol):
@@ -202,6 +246,39 @@ class CredentialStore(CredentialProvider, AuditTrail, Protocol):
 
     async def revoke_all(self, tenant_id: str, change: Change) -> Sequence[str]:
         """Revoke every live key of the tenant; the ids of those that were live."""
+
+
+# Stores that several processes share
+
+
+class ChangeLog(Protocol):
+    """Tells what was changed in a store, whoever changed it. Kept for at least `CHANGES_KEPT` seconds."""
+
+    async def last_change(self) -> int:
+        """The `seq` of the newest change; 0 where there was none yet."""
+
+    async def changes_after(self, seq: int, limit: int = 1000) -> Sequence[StoredChange]:
+        """The changes above `seq` in their order, at most `limit`. A change that is visible is never overtaken by a lower one."""
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Return when there may be a new change, after `seconds` at the latest. Never raises for want of a connection."""
+
+
+class ReplicaLeases(Protocol):
+    """Which replicas of this service are alive, and how far each has followed the changes. Times are the store's own."""
+
+    async def renew_lease(self, replica: str, seen: int, seconds: float) -> None:
+        """Say that `replica` lives for `seconds` more, and has brought its caches up to the change `seen`."""
+
+    async def end_lease(self, replica: str) -> None:
+        """Say that `replica` ends."""
+
+    async def replicas_behind(self, seq: int) -> Sequence[str]:
+        """The replicas with a live lease that have not seen the change `seq`."""
+
+
+CHANGES_KEPT: Final = 3600.0
+"""Seconds for which a change log keeps a change at least."""
 
 
 # Between our own layers

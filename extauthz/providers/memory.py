@@ -1,10 +1,10 @@
 """Tenants, standing and keys in this process's memory: for trying out, and for tests. Gone when the process ends."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from extauthz.errors import AlreadyExists
+from extauthz.errors import AlreadyExists, ImportConflict
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.identity import ApiKey, KeyUse
 from extauthz.model.lifecycle import (
@@ -28,6 +28,7 @@ class MemoryStore:
         self._keys: dict[str, ApiKey] = {}
         self._key_ids: defaultdict[str, set[str]] = defaultdict(set)
         self._audit: defaultdict[str, list[AuditRecord]] = defaultdict(list)
+        self._terminations: dict[str, Change] = {}
 
     async def start(self) -> None:
         """Nothing to do."""
@@ -38,6 +39,10 @@ class MemoryStore:
     async def history(self, tenant_id: str) -> Sequence[AuditRecord]:
         """The tenant's audit records, oldest first."""
         return tuple(self._audit.get(tenant_id, ()))
+
+    async def note(self, records: Sequence[AuditRecord]) -> None:
+        """Add records of what was changed elsewhere."""
+        self._note(records)
 
     def _note(self, records: Iterable[AuditRecord]) -> None:
         for record in records:
@@ -73,6 +78,27 @@ class MemoryStore:
         if billing is not None:
             self._put_billing(tenant_id, billing, change)
 
+    async def import_tenants(
+        self, tenants: Sequence[Tenant], change: Change, billing: Mapping[str, BillingRecord] | None = None
+    ) -> Sequence[str]:
+        """Add all that are not there yet; the ids of those that were added.
+
+        Raises:
+            ImportConflict: some are there and are not the same.
+        """
+        standings = billing or {}
+        conflicts = [each.tenant_id for each in tenants if not self._fits(each, standings.get(each.tenant_id))]
+        if conflicts:
+            raise ImportConflict(conflicts)
+        new = {each.tenant_id: each for each in tenants if each.tenant_id not in self._tenants}
+        for tenant in new.values():
+            await self.create_tenant(tenant, change, standings.get(tenant.tenant_id))
+        return tuple(new)
+
+    def _fits(self, tenant: Tenant, standing: BillingRecord | None) -> bool:
+        there = self._tenants.get(tenant.tenant_id)
+        return there is None or rules.same_tenant(tenant, standing, there, self._billing.get(tenant.tenant_id))
+
     async def set_onboarding(self, tenant_id: str, to: Onboarding, change: Change) -> tuple[Onboarding, Onboarding]:
         """`PENDING` to `COMPLETE`; (from, to).
 
@@ -97,12 +123,30 @@ class MemoryStore:
         tenant = self._tenant(tenant_id)
         now = tenant.record.state
         revoked: Sequence[str] = ()
+        if to is LifecycleState.TERMINATED:
+            self._terminations.pop(tenant_id, None)
         if rules.moves(tenant_id, now, to):
             self._tenants[tenant_id] = replace(tenant, record=replace(tenant.record, state=to))
             self._note([rules.audit_lifecycle(tenant_id, now, to, change)])
             if revoke_keys and to is LifecycleState.TERMINATED:
                 revoked = self._revoke_live(tenant_id, change)
         return Transition(tenant_id=tenant_id, from_state=now, to_state=to, revoked_keys=len(revoked))
+
+    async def plan_termination(self, tenant_id: str, change: Change) -> bool:
+        """Keep in mind that a termination has begun; False where the tenant is TERMINATED already.
+
+        Raises:
+            NotFound: no such tenant.
+            InvalidTransition: the table has no such move.
+        """
+        planned = rules.moves(tenant_id, self._tenant(tenant_id).record.state, LifecycleState.TERMINATED)
+        if planned:
+            self._terminations[tenant_id] = change
+        return planned
+
+    async def planned_terminations(self) -> Sequence[tuple[str, Change]]:
+        """Terminations that were begun and not finished."""
+        return tuple(self._terminations.items())
 
     def _tenant(self, tenant_id: str) -> Tenant:
         tenant = self._tenants.get(tenant_id)
@@ -115,6 +159,10 @@ class MemoryStore:
     async def find_billing(self, tenant_id: str) -> BillingRecord | None:
         """The tenant's record; None where there is none."""
         return self._billing.get(tenant_id)
+
+    async def find_standings(self, tenant_ids: Sequence[str]) -> Mapping[str, BillingRecord]:
+        """The records of many tenants; those that have none are not in it."""
+        return {tenant_id: self._billing[tenant_id] for tenant_id in tenant_ids if tenant_id in self._billing}
 
     async def set_billing(
         self, tenant_id: str, change: Change, *, state: BillingState | None = None, plan_id: str | None = None

@@ -7,7 +7,7 @@ from extauthz.errors import InvalidTransition, NotFound, TenantNotActive
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.event import EventType
 from extauthz.model.identity import ApiKey, KeyUse
-from extauthz.model.lifecycle import TRANSITIONS, AuditRecord, Change, LifecycleState, Onboarding
+from extauthz.model.lifecycle import TRANSITIONS, AuditRecord, Change, LifecycleState, Onboarding, Tenant
 
 KEY_ISSUED: Final = "api_key_issued"
 KEY_REVOKED: Final = "api_key_revoked"
@@ -60,6 +60,12 @@ def no_tenant(tenant_id: str) -> NotFound:
 def no_key(tenant_id: str, key_id: str) -> NotFound:
     """The error for a key that the tenant does not have."""
     return NotFound(f"tenant {tenant_id!r} has no key {key_id!r}")
+
+
+def same_tenant(given: Tenant, standing: BillingRecord | None, there: Tenant, its: BillingRecord | None) -> bool:
+    """Whether an imported tenant is the one that is there: name, record, and standing where one is given."""
+    same = (given.name, given.record) == (there.name, there.record)
+    return same and (standing is None or standing == its)
 
 
 def merged(before: BillingRecord | None, state: BillingState | None, plan_id: str | None) -> BillingRecord:

@@ -15,8 +15,8 @@ from extauthz.model.lifecycle import (
     Tenant,
     Transition,
 )
-from extauthz.providers import rules, sqlite_rows
-from extauthz.providers.sqlite_rows import AUDIT_COLUMNS, KEY_COLUMNS, TENANT_COLUMNS, Row
+from extauthz.providers import rules, state_rows
+from extauthz.providers.state_rows import AUDIT_COLUMNS, KEY_COLUMNS, TENANT_COLUMNS, Row
 
 FIND_LIFECYCLE = "SELECT state, onboarding FROM tenants WHERE tenant_id = ?"
 FIND_BILLING = "SELECT state, plan_id FROM billing WHERE tenant_id = ?"
@@ -43,11 +43,11 @@ def _one(connection: sqlite3.Connection, query: str, *values: object) -> Row | N
 
 def history(connection: sqlite3.Connection, tenant_id: str) -> Sequence[AuditRecord]:
     """The tenant's audit records, oldest first."""
-    return tuple(map(sqlite_rows.audit_record, connection.execute(_HISTORY, (tenant_id,))))
+    return tuple(map(state_rows.audit_record, connection.execute(_HISTORY, (tenant_id,))))
 
 
 def _note(connection: sqlite3.Connection, records: Iterable[AuditRecord]) -> None:
-    connection.executemany(_ADD_AUDIT, map(sqlite_rows.from_audit_record, records))
+    connection.executemany(_ADD_AUDIT, map(state_rows.from_audit_record, records))
 
 
 # Lifecycle
@@ -56,18 +56,18 @@ def _note(connection: sqlite3.Connection, records: Iterable[AuditRecord]) -> Non
 def find_lifecycle(connection: sqlite3.Connection, tenant_id: str) -> LifecycleRecord | None:
     """The tenant's record; None where there is no such tenant."""
     row = _one(connection, FIND_LIFECYCLE, tenant_id)
-    return None if row is None else sqlite_rows.lifecycle_record(f"tenant {tenant_id!r}", row[0], row[1])
+    return None if row is None else state_rows.lifecycle_record(f"tenant {tenant_id!r}", row[0], row[1])
 
 
 def get_tenant(connection: sqlite3.Connection, tenant_id: str) -> Tenant | None:
     """The tenant, None where there is none."""
     row = _one(connection, _GET_TENANT, tenant_id)
-    return None if row is None else sqlite_rows.tenant(row)
+    return None if row is None else state_rows.tenant(row)
 
 
 def list_tenants(connection: sqlite3.Connection, after: str, limit: int) -> Sequence[Tenant]:
     """Tenants in the order of their ids."""
-    return tuple(map(sqlite_rows.tenant, connection.execute(_LIST_TENANTS, (after, limit))))
+    return tuple(map(state_rows.tenant, connection.execute(_LIST_TENANTS, (after, limit))))
 
 
 def create_tenant(
@@ -88,7 +88,7 @@ def set_onboarding(
     connection: sqlite3.Connection, tenant_id: str, to: Onboarding, change: Change
 ) -> tuple[Onboarding, Onboarding]:
     """Complete the onboarding."""
-    now = sqlite_rows.onboarding(f"tenant {tenant_id!r}", _tenant(connection, tenant_id)[1])
+    now = state_rows.onboarding(f"tenant {tenant_id!r}", _tenant(connection, tenant_id)[1])
     if rules.completes(tenant_id, now, to):
         connection.execute("UPDATE tenants SET onboarding = ? WHERE tenant_id = ?", (to.value, tenant_id))
         _note(connection, [rules.audit_onboarding(tenant_id, now, to, change)])
@@ -99,7 +99,7 @@ def transition(
     connection: sqlite3.Connection, tenant_id: str, to: LifecycleState, change: Change, *, revoke_keys: bool
 ) -> Transition:
     """Move a tenant along the table: state, keys and audit together."""
-    now = sqlite_rows.lifecycle_state(f"tenant {tenant_id!r}", _tenant(connection, tenant_id)[0])
+    now = state_rows.lifecycle_state(f"tenant {tenant_id!r}", _tenant(connection, tenant_id)[0])
     revoked: Sequence[str] = ()
     if rules.moves(tenant_id, now, to):
         connection.execute("UPDATE tenants SET state = ? WHERE tenant_id = ?", (to.value, tenant_id))
@@ -122,7 +122,7 @@ def _tenant(connection: sqlite3.Connection, tenant_id: str) -> Row:
 def find_billing(connection: sqlite3.Connection, tenant_id: str) -> BillingRecord | None:
     """The tenant's standing; None where there is none."""
     row = _one(connection, FIND_BILLING, tenant_id)
-    return None if row is None else sqlite_rows.billing_record(f"billing of tenant {tenant_id!r}", row)
+    return None if row is None else state_rows.billing_record(f"billing of tenant {tenant_id!r}", row)
 
 
 def set_billing(
@@ -148,12 +148,12 @@ def _put_billing(
 def find_key(connection: sqlite3.Connection, key_id: str) -> ApiKey | None:
     """The key of that id; None where there is none."""
     row = _one(connection, FIND_KEY, key_id)
-    return None if row is None else sqlite_rows.api_key(row)
+    return None if row is None else state_rows.api_key(row)
 
 
 def list_keys(connection: sqlite3.Connection, tenant_id: str) -> Sequence[ApiKey]:
     """All keys of a tenant, oldest first."""
-    return tuple(map(sqlite_rows.api_key, connection.execute(_LIST_KEYS, (tenant_id,))))
+    return tuple(map(state_rows.api_key, connection.execute(_LIST_KEYS, (tenant_id,))))
 
 
 def record_uses(connection: sqlite3.Connection, uses: Sequence[KeyUse]) -> None:
@@ -174,7 +174,7 @@ def issue_key(connection: sqlite3.Connection, key: ApiKey, change: Change, *, re
         rules.require_active(key.tenant_id, None if record is None else record.state)
     if _one(connection, FIND_KEY, key.key_id) is not None:
         raise AlreadyExists(f"key {key.key_id!r} exists already")
-    connection.execute(_ADD_KEY, tuple(sqlite_rows.from_api_key(key)))
+    connection.execute(_ADD_KEY, tuple(state_rows.from_api_key(key)))
     _note(connection, [rules.audit_key_issued(key.tenant_id, key.key_id, change)])
 
 

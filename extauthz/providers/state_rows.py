@@ -13,7 +13,7 @@ from extauthz.model.lifecycle import AuditRecord, Change, LifecycleRecord, Lifec
 
 E = TypeVar("E", bound=StrEnum)
 Row = Sequence[object]
-"""The columns of a row, as SQLite has them: any type in any column."""
+"""The columns of a row, as a driver gives them: in SQLite any type may stand in any column."""
 
 _SHOWN: Final = 40
 """Characters of a wrong value that an error shows."""
