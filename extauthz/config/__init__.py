@@ -4,7 +4,7 @@
 one of those.
 """
 
-from extauthz.config.address import Address, ProviderUrl
+from extauthz.config.address import Address
 from extauthz.config.advice import total_of as total_deadline
 from extauthz.config.gates import (
     ActionsConfig,
@@ -33,6 +33,7 @@ from extauthz.config.server import AdminConfig, Frontend, ServerConfig
 from extauthz.config.show import json_schema, masked, schema_text, to_yaml
 from extauthz.config.tree import Config
 from extauthz.config.units import format_duration, format_size, parse_duration, parse_size
+from extauthz.config.url import ProviderUrl
 
 __all__ = [
     "ActionsConfig",

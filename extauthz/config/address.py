@@ -1,9 +1,8 @@
-"""Where to listen, and where a provider is."""
+"""Where to listen."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
@@ -70,75 +69,6 @@ def _tcp_only(address: Address) -> Address:
     return address
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderUrl:
-    """Which backend a provider uses. `text` may hold a password, so it is in no repr; `str()` masks it."""
-
-    scheme: str
-    path: str
-    """For `sqlite`: the path of the file, relative to the working directory unless it begins with `/`. Else empty."""
-    text: str = field(repr=False)
-
-    @property
-    def embedded(self) -> bool:
-        """Whether it lives inside this process: no network, and so no bulkhead."""
-        return self.scheme in ("sqlite", "memory", "none")
-
-    def __str__(self) -> str:
-        return mask_url(self.text)
-
-
-def mask_url(text: str) -> str:
-    """The URL with password and query values replaced by `***`; a text that cannot be read as URL is masked whole."""
-    try:
-        parts = urlsplit(text)
-        masked = "***" if parts.password else None
-    except ValueError:
-        return "***"
-    netloc = parts.netloc
-    if masked:
-        netloc = f"{netloc.partition(':')[0]}:***@{netloc.rpartition('@')[2]}"
-    elif "@" in netloc:
-        netloc = f"***@{netloc.rpartition('@')[2]}"
-    query = re.sub(r"=[^&]*", "=***", parts.query)
-    return (
-        text if (netloc, query) == (parts.netloc, parts.query) else parts._replace(netloc=netloc, query=query).geturl()
-    )
-
-
-def parse_url(text: object) -> ProviderUrl:
-    """A provider's URL, split as far as this service needs it.
-
-    Raises:
-        ValueError: no URL, or a `sqlite:` URL that names no file. The text never repeats the URL, which may hold a password.
-    """
-    if isinstance(text, ProviderUrl):
-        return text
-    if not isinstance(text, str):
-        raise ValueError('must be a URL in quotes, such as "sqlite:///extauthz.db" or "memory:"')  # noqa: TRY004 - see above
-    scheme, colon, rest = text.partition(":")
-    if not colon or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
-        raise ValueError("must be a URL, such as sqlite:///extauthz.db or memory:")
-    return ProviderUrl(scheme, _sqlite_path(rest) if scheme == "sqlite" else _no_path(scheme, rest), text)
-
-
-def _sqlite_path(rest: str) -> str:
-    path = rest.removeprefix("///")
-    if path == rest or not path or path.endswith("/"):
-        raise ValueError("must name a file: sqlite:///file.db (relative) or sqlite:////var/lib/file.db (absolute)")
-    if path == ":memory:":
-        raise ValueError("for a store in memory write memory:")
-    if set(path) & set("?#\0"):
-        raise ValueError("a sqlite URL takes no options: sqlite:///file.db")
-    return path
-
-
-def _no_path(scheme: str, rest: str) -> str:
-    if scheme in ("memory", "none") and rest:
-        raise ValueError(f"takes nothing after the colon: {scheme}:")
-    return ""
-
-
 Listen = Annotated[
     Address,
     BeforeValidator(parse_address),
@@ -154,11 +84,3 @@ ListenTcp = Annotated[
     WithJsonSchema({"type": "string", "examples": ["127.0.0.1:9190"]}),
 ]
 """An address to listen on: host:port."""
-
-Url = Annotated[
-    ProviderUrl,
-    BeforeValidator(parse_url),
-    PlainSerializer(str, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "examples": ["sqlite:///extauthz.db", "memory:"]}),
-]
-"""A provider's URL."""

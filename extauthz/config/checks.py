@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from extauthz.config.address import ProviderUrl
 from extauthz.config.problems import Path, Problem, did_you_mean
 from extauthz.config.routes import CHARGED_CLASSES
 from extauthz.config.tree import Config
 from extauthz.config.units import format_duration
+from extauthz.config.url import ProviderUrl
 from extauthz.model.identity import is_valid_id
 from extauthz.model.request import RouteClass
 
@@ -66,8 +66,9 @@ def _files(config: Config) -> Iterator[Clash]:
         "providers.events.url": _same_file(providers.events.url),
         "providers.events.dead_letter": os.path.realpath(providers.events.dead_letter),
         "providers.lifecycle.snapshot": os.path.realpath(providers.lifecycle.snapshot),
-        "providers.protection.snapshot": os.path.realpath(providers.protection.snapshot or ""),
     }
+    if providers.protection.snapshot is not None:
+        others["providers.protection.snapshot"] = os.path.realpath(providers.protection.snapshot)
     for path, file in others.items():
         if file in owners:
             yield _clash(path, f"is the file of {owners[file]} already: it needs a file of its own", owners[file])

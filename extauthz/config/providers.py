@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from extauthz.config.address import ProviderUrl, Url, parse_url
 from extauthz.config.section import Section
 from extauthz.config.units import Count, Duration, DurationOrZero, Share, Size
+from extauthz.config.url import ProviderUrl, Url, parse_url
 
 Failures = Annotated[Count, Field(description="How many failures within `window` open the circuit.")]
 Window = Annotated[Duration, Field(description="The time within which failures are counted.")]
@@ -18,7 +18,10 @@ MaxStale = Annotated[
 MaxEntries = Annotated[Count, Field(description="How many tenants (for credentials: keys) the cache holds.")]
 Timeout = Annotated[Duration, Field(description="The provider's own deadline for one call.")]
 MaxInFlight = Annotated[Count, Field(description="Calls at once (the bulkhead); embedded providers have none.")]
-StateUrl = Annotated[Url, Field(description="`sqlite:///file` or `memory:`.")]
+PoolSize = Annotated[Count, Field(description="With `postgresql:`, connections for this provider's look-ups.")]
+StateUrl = Annotated[
+    Url, Field(description="`sqlite:///file`, `memory:`, `postgresql://…`, `grpc://host:port` or `grpcs://host:port`.")
+]
 
 _STATE = parse_url("sqlite:///extauthz.db")
 
@@ -102,6 +105,7 @@ class CredentialsConfig(Section):
     url: StateUrl = _STATE
     timeout: Timeout = 0.250
     max_in_flight: MaxInFlight = 64
+    pool_size: PoolSize = 8
     breaker: CredentialsBreaker = CredentialsBreaker()
     cache: CredentialsCache = CredentialsCache()
     pepper_file: str | None = None
@@ -114,6 +118,7 @@ class LifecycleConfig(Section):
     url: StateUrl = _STATE
     timeout: Timeout = 0.500
     max_in_flight: MaxInFlight = 64
+    pool_size: PoolSize = 8
     breaker: LifecycleBreaker = LifecycleBreaker()
     cache: LifecycleCache = LifecycleCache()
     snapshot: str = "extauthz.blocked"
@@ -126,6 +131,7 @@ class BillingConfig(Section):
     url: StateUrl = _STATE
     timeout: Timeout = 0.200
     max_in_flight: MaxInFlight = 64
+    pool_size: PoolSize = 8
     breaker: BillingBreaker = BillingBreaker()
     cache: BillingCache = BillingCache()
 
@@ -133,20 +139,30 @@ class BillingConfig(Section):
 class ProtectionConfig(Section):
     """Who counts requests and cost."""
 
-    url: Annotated[Url, Field(description="`memory:`.")] = parse_url("memory:")
+    url: Annotated[
+        Url,
+        Field(
+            description="`memory:`, `redis://…`, `rediss://…`, `redis+sentinel://…`, `redis+cluster://…`, `grpc://host:port` or"
+            " `grpcs://host:port`."
+        ),
+    ] = parse_url("memory:")
     timeout: Timeout = 0.100
     max_in_flight: MaxInFlight = 64
     breaker: ProtectionBreaker = ProtectionBreaker()
-    snapshot: str | None = None
-    """With `memory:`, the file in which day counts are to survive a restart. Not written by this version: they do not."""
+    snapshot: str | None = "extauthz.counts"
+    """With `memory:`, the file in which the counts of the day survive a restart; null: they do not."""
 
 
 class EventsConfig(Section):
     """Who keeps what happened."""
 
-    url: Annotated[Url, Field(description="`sqlite:///file` (a file of its own), `memory:` or `none:`.")] = parse_url(
-        "sqlite:///extauthz-events.db"
-    )
+    url: Annotated[
+        Url,
+        Field(
+            description="`sqlite:///file` (a file of its own), `postgresql://…`, `memory:`, `grpc://host:port`,"
+            " `grpcs://host:port` or `none:`."
+        ),
+    ] = parse_url("sqlite:///extauthz-events.db")
     emit_timeout: Duration = 0.050
     """The deadline for writing one batch."""
     query_timeout: Duration = 5.0

@@ -1,6 +1,7 @@
 """What this version can serve. Everything else that the configuration can express is refused with what there is instead."""
 
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from extauthz.config.problems import Path, Problem, did_you_mean
@@ -8,17 +9,24 @@ from extauthz.config.server import Frontend
 from extauthz.config.tree import Config
 from extauthz.model.identity import AuthMethod
 
-_STATE: Final = ("sqlite:///file", "memory:")
+PLUGINS: Final = "extauthz.providers"
+"""The entry points under which other people's Python providers are found, by the scheme of their URLs."""
+
+_STATE: Final = ("sqlite:///file", "memory:", "postgresql://…", "grpc://host:port", "grpcs://host:port")
 _SUPPORTED: Final = {
     "credentials": _STATE,
     "lifecycle": _STATE,
     "billing": _STATE,
-    "protection": ("memory:",),
-    "events": ("sqlite:///file", "memory:", "none:"),
-}
-_LATER: Final = {
-    "state": frozenset({"postgresql", "grpc", "grpcs"}),
-    "protection": frozenset({"redis", "rediss", "redis+sentinel", "redis+cluster", "grpc", "grpcs"}),
+    "protection": (
+        "memory:",
+        "redis://…",
+        "rediss://…",
+        "redis+sentinel://…",
+        "redis+cluster://…",
+        "grpc://host:port",
+        "grpcs://host:port",
+    ),
+    "events": ("sqlite:///file", "memory:", "none:", "postgresql://…", "grpc://host:port", "grpcs://host:port"),
 }
 
 
@@ -45,13 +53,13 @@ def _urls(config: Config) -> Iterator[Problem]:
     for provider, url in config.providers.urls().items():
         supported = _SUPPORTED[provider]
         schemes = [each.partition(":")[0] for each in supported]
-        if url.scheme in schemes:
+        if url.scheme in schemes or plugin_named(url.scheme) is not None:
             continue
-        known = url.scheme in _LATER["protection" if provider == "protection" else "state"]
-        text = (
-            f"`{url.scheme}:` is not part of this version" if known else f"`{url.scheme}:` is no provider of {provider}"
-        )
-        hint = "" if known else did_you_mean(url.scheme, schemes)
-        yield _at(
-            f"providers.{provider}.url", "; ".join(filter(None, (text, f"supported: {', '.join(supported)}", hint)))
-        )
+        hint = did_you_mean(url.scheme, schemes)
+        text = f"`{url.scheme}:` is no provider of {provider}; supported: {', '.join(supported)}"
+        yield _at(f"providers.{provider}.url", "; ".join(filter(None, (text, hint))))
+
+
+def plugin_named(scheme: str) -> EntryPoint | None:
+    """The entry point that provides for URLs of that scheme, not yet imported; None where none is installed."""
+    return next(iter(entry_points(group=PLUGINS, name=scheme)), None)

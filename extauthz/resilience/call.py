@@ -11,7 +11,7 @@ from functools import partial
 from math import ceil
 from typing import Any, Final, Generic, TypeVar
 
-from extauthz.errors import InvalidRecord, ProviderTimeout
+from extauthz.errors import InvalidRecord, ProviderBusy, ProviderTimeout
 from extauthz.model.deadline import Clock
 from extauthz.model.decision import FallbackReason
 from extauthz.ports import ProviderObserver
@@ -155,6 +155,9 @@ class Caller:
         if error is None:
             flying.permit.succeeded()
             flying.land(Answer(task.result()))
+        elif isinstance(error, ProviderBusy):
+            self._refused(flying)
+            return
         elif isinstance(error, InvalidRecord):
             flying.permit.succeeded()
             flying.land(NoAnswer(FallbackReason.ERROR))
@@ -163,6 +166,12 @@ class Caller:
             flying.land(NoAnswer(FallbackReason.ERROR))
         answered = error is None or isinstance(error, InvalidRecord)
         self._observer.called(self._operation, self._clock() - flying.started, answered=answered)
+
+    def _refused(self, flying: _Call[T]) -> None:
+        """The call was not made for want of a connection: as if the bulkhead had been full."""
+        flying.permit.released()
+        flying.land(NoAnswer(FallbackReason.BULKHEAD))
+        self._observer.refused(self._operation)
 
     async def close(self) -> None:
         """Call off what is under way, without a verdict, and make no further calls."""

@@ -262,7 +262,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file(file: Path) -> Non
     found = faults(
         file,
         "server:\n  listen: 9191\n  workers: 2\n  margin: 2s\n"
-        "providers:\n  credentials: {timeout: 5}\n  protection: {url: 'redis://x'}\n"
+        "providers:\n  credentials: {timeout: 5}\n  protection: {url: 'sqlite:///x'}\n"
         "gates:\n  auth: {mode: off}\n  biling: {}\n  protection: {}\n  protection: {}\n"
         "routes:\n  - {prefix: /a, class: pubic}\n  - {exact: /b}\n"
         "plans:\n  gold: {name: 7, tier: GOLD}\n"

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extauthz.config import Address, ProviderUrl, ServerConfig, format_duration, format_size, parse_duration, parse_size
-from extauthz.config.address import mask_url, parse_address, parse_url
+from extauthz.config.address import parse_address
 from extauthz.config.units import show_amount
+from extauthz.config.url import mask_url, parse_url
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,58 @@ def test_a_url_names_its_backend(text: str, scheme: str, path: str) -> None:
     assert (url.scheme, url.path, url.text, str(url)) == (scheme, path, text, text)
     assert url.embedded
     assert parse_url(url) is url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://db",
+        "postgresql://bob:p%40ss@db:5432/extauthz?sslmode=verify-full",
+        "postgresql://db1:5432,db2:5433/extauthz?target_session_attrs=primary",
+        "postgresql:///extauthz?host=/run/postgresql",
+        "redis://cache",
+        "redis://:pw@[::1]:6379/3",
+        "rediss://bob:pw@cache:6380/0?ssl_ca_certs=/etc/ca.pem",
+        "redis+sentinel://:pw@s1:26379,s2:26379,s3/mymaster/2",
+        "redis+cluster://n1:7000,n2:7001",
+        "grpc://provider:9292",
+        "grpcs://provider:443?ca=/etc/ca.pem&cert=/etc/c.pem&key=/etc/k.pem",
+        "acme-billing:anything at all",
+    ],
+)
+def test_a_url_of_a_network_provider_is_kept_as_it_is(text: str) -> None:
+    url = parse_url(text)
+    assert (url.scheme, url.text, url.path, url.embedded) == (text.partition(":")[0], text, "", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("postgresql:x", "must be of the form postgresql://"),
+        ("postgresql:///x", "must name a host, or a unix socket's directory"),
+        ("postgresql://db:65536/x", "the port must lie between"),
+        ("postgresql://db:0/x", "the port must lie between"),
+        ("postgresql://a b/x", "a host that is none"),
+        ("postgresql://bob:pw@[db/x", "must be of the form"),
+        ("postgresql://db/x#y", "must be of the form"),
+        ("redis://", "must be of the form redis://host:6379/0"),
+        ("redis://a,b", "must be of the form"),
+        ("redis://a/b", "must be of the form"),
+        ("redis+sentinel://a", "must name the sentinels and the service"),
+        ("redis+sentinel:///mymaster", "must name the sentinels"),
+        ("redis+cluster://a/1", "has no databases by number"),
+        ("redis+cluster://", "must name nodes"),
+        ("grpc://host", "must be of the form grpc://host:port"),
+        ("grpc://host:1/x", "must be of the form"),
+        ("grpc://host:1?ca=x", "for TLS write grpcs://"),
+        ("grpcs://host:1?password=x", "takes ca, cert and key"),
+        ("grpcs://host:1?cert=x", "needs both cert and key"),
+    ],
+)
+def test_a_url_that_names_no_place_is_refused_with_its_form_and_without_its_secret(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        parse_url(text)
+    assert "pw" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
