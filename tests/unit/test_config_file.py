@@ -292,7 +292,7 @@ def test_no_secret_is_in_an_error(file: Path) -> None:
         file,
         "admin: {token: hunter2, token_file: [hunter2]}\n"
         "providers:\n"
-        "  credentials: {url: 'postgresql://bob:hunter2@db/x', pepper: hunter2, pepper_file: 7}\n"
+        "  credentials: {url: 'postgresql://bob:hunter2@db:x/x', pepper: hunter2, pepper_file: 7}\n"
         "  lifecycle: {url: 'mysql://bob:hunter2@db/x'}\n"
         "  billing: {url: 'bob:hunter2@db'}\n"
         "  protection: {url: 'hunter2'}\n",
