@@ -67,6 +67,7 @@ __all__ = [
     "ProtectionProvider",
     "ProviderObserver",
     "ReplicaLeases",
+    "StateStore",
     "Unavailable",
     "WallClock",
 ]
@@ -246,6 +247,10 @@ class CredentialStore(CredentialProvider, AuditTrail, Protocol):
 
     async def revoke_all(self, tenant_id: str, change: Change) -> Sequence[str]:
         """Revoke every live key of the tenant; the ids of those that were live."""
+
+
+class StateStore(LifecycleStore, BillingStore, CredentialStore, Protocol):
+    """All three in one: what is kept together can be changed in one transaction."""
 
 
 # Stores that several processes share
