@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from extauthz.errors import AlreadyExists, ImportConflict
+from extauthz.errors import AlreadyExists
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.identity import ApiKey, KeyUse
 from extauthz.model.lifecycle import (
@@ -87,17 +87,10 @@ class MemoryStore:
             ImportConflict: some are there and are not the same.
         """
         standings = billing or {}
-        conflicts = [each.tenant_id for each in tenants if not self._fits(each, standings.get(each.tenant_id))]
-        if conflicts:
-            raise ImportConflict(conflicts)
-        new = {each.tenant_id: each for each in tenants if each.tenant_id not in self._tenants}
-        for tenant in new.values():
+        new = rules.new_tenants(tenants, standings, self._tenants, self._billing)
+        for tenant in new:
             await self.create_tenant(tenant, change, standings.get(tenant.tenant_id))
-        return tuple(new)
-
-    def _fits(self, tenant: Tenant, standing: BillingRecord | None) -> bool:
-        there = self._tenants.get(tenant.tenant_id)
-        return there is None or rules.same_tenant(tenant, standing, there, self._billing.get(tenant.tenant_id))
+        return tuple(tenant.tenant_id for tenant in new)
 
     async def set_onboarding(self, tenant_id: str, to: Onboarding, change: Change) -> tuple[Onboarding, Onboarding]:
         """`PENDING` to `COMPLETE`; (from, to).

@@ -1,9 +1,10 @@
 """What a change comes to, told from what stands and what is wanted: pure, the same for every store, with the audit's words."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from extauthz.errors import InvalidTransition, NotFound, TenantNotActive
+from extauthz.errors import ImportConflict, InvalidTransition, NotFound, TenantNotActive
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.event import EventType
 from extauthz.model.identity import ApiKey, KeyUse
@@ -66,6 +67,33 @@ def same_tenant(given: Tenant, standing: BillingRecord | None, there: Tenant, it
     """Whether an imported tenant is the one that is there: name, record, and standing where one is given."""
     same = (given.name, given.record) == (there.name, there.record)
     return same and (standing is None or standing == its)
+
+
+def new_tenants(
+    given: Sequence[Tenant],
+    standings: Mapping[str, BillingRecord],
+    there: Mapping[str, Tenant],
+    theirs: Mapping[str, BillingRecord],
+) -> Sequence[Tenant]:
+    """The tenants of an import that are not there yet, each once, in the order given.
+
+    `standings` are those that are imported with them, `there` and `theirs` the tenants that exist, with their standings.
+
+    Raises:
+        ImportConflict: some exist, or came before in the same import, and are not the same.
+    """
+    new: dict[str, Tenant] = {}
+    conflicts: dict[str, None] = {}
+    for tenant in given:
+        tenant_id = tenant.tenant_id
+        standing = standings.get(tenant_id)
+        its = theirs.get(tenant_id) if tenant_id in there else standing
+        known = there.get(tenant_id) or new.setdefault(tenant_id, tenant)
+        if not same_tenant(tenant, standing, known, its):
+            conflicts[tenant_id] = None
+    if conflicts:
+        raise ImportConflict(tuple(conflicts))
+    return tuple(new.values())
 
 
 def merged(before: BillingRecord | None, state: BillingState | None, plan_id: str | None) -> BillingRecord:

@@ -7,7 +7,7 @@ class TestMine(BillingStoreContract):
 """
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from contextlib import AbstractAsyncContextManager
 from itertools import product
 from typing import Final
@@ -15,13 +15,14 @@ from typing import Final
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.event import EventType
 from extauthz.ports import BillingStore
+from extauthz.testing.contracts_audit import AuditTrailContract
 from extauthz.testing.contracts_values import ACME, HOSTILE_IDS, a_change, moves_in
 
 STATE: Final = EventType.BILLING_STATE_CHANGED.value
 PLAN: Final = EventType.BILLING_PLAN_ASSIGNED.value
 
 
-class BillingStoreContract(ABC):
+class BillingStoreContract(AuditTrailContract):
     """The contract of `ports.BillingStore`."""
 
     @abstractmethod
@@ -91,3 +92,18 @@ class BillingStoreContract(ABC):
                 store.set_billing(ACME, a_change(), plan_id="pro"),
             )
             assert await store.find_billing(ACME) == BillingRecord(state=BillingState.ACTIVE, plan_id="pro")
+
+    async def test_the_standings_of_many_tenants_are_found_at_once(self) -> None:
+        """Those that have none are not in it, whatever their ids; asked for twice it is there once."""
+        expected = {
+            f"t{number}": BillingRecord(state=state, plan_id=f"plan-{number}" if number % 2 else None)
+            for number, state in enumerate([*BillingState] * 3)
+        }
+        async with self.opened() as store:
+            for tenant_id, record in expected.items():
+                await store.set_billing(tenant_id, a_change(), state=record.state, plan_id=record.plan_id)
+            await store.set_billing(ACME, a_change(), state=BillingState.ACTIVE)
+            asked = [*expected, *HOSTILE_IDS, *(f"nobody-{number}" for number in range(1000)), "t1"]
+            assert dict(await store.find_standings(asked)) == expected
+            assert not await store.find_standings([])
+            assert not await store.find_standings(HOSTILE_IDS)

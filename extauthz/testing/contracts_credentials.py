@@ -7,7 +7,7 @@ class TestMine(CredentialStoreContract):
 """
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final
@@ -15,12 +15,13 @@ from typing import Final
 from extauthz.errors import AlreadyExists, NotFound
 from extauthz.model.identity import OPERATOR_SCOPE, SYSTEM_TENANT, ApiKey, KeyUse
 from extauthz.ports import CredentialStore
+from extauthz.testing.contracts_audit import AuditTrailContract
 from extauthz.testing.contracts_values import ACME, HOSTILE_IDS, NOW, a_change, a_key, refused
 
 RENEWED: Final = b"renewed"
 
 
-class CredentialStoreContract(ABC):
+class CredentialStoreContract(AuditTrailContract):
     """The contract of `ports.CredentialStore`, without tenants of its own."""
 
     @abstractmethod

@@ -9,7 +9,7 @@ The suite needs no fixtures; its coroutines run under pytest-asyncio (`asyncio_m
 """
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from contextlib import AbstractAsyncContextManager
 from itertools import pairwise, product
 from typing import Final
@@ -18,6 +18,9 @@ from extauthz.errors import AlreadyExists, InvalidTransition, NotFound
 from extauthz.model.event import EventType
 from extauthz.model.lifecycle import TRANSITIONS, LifecycleState, Onboarding
 from extauthz.ports import LifecycleStore
+from extauthz.testing.contracts_audit import AuditTrailContract
+from extauthz.testing.contracts_imports import ImportContract
+from extauthz.testing.contracts_terminations import TerminationPlanContract
 from extauthz.testing.contracts_values import (
     ACME,
     HOSTILE_IDS,
@@ -34,7 +37,7 @@ ONBOARDED: Final = EventType.ONBOARDING_STATE_TRANSITION.value
 ALL_PAIRS: Final = tuple(product(LifecycleState, LifecycleState))
 
 
-class LifecycleStoreContract(ABC):
+class LifecycleStoreContract(ImportContract, TerminationPlanContract, AuditTrailContract):
     """The contract of `ports.LifecycleStore`."""
 
     @abstractmethod

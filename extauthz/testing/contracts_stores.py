@@ -13,12 +13,13 @@ from abc import abstractmethod
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from extauthz.errors import AlreadyExists, NotFound, TenantNotActive
+from extauthz.errors import AlreadyExists, ImportConflict, NotFound, TenantNotActive
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.lifecycle import LifecycleState
 from extauthz.ports import BillingStore, CredentialStore, LifecycleStore
 from extauthz.testing.contracts_billing import PLAN, STATE, BillingStoreContract
 from extauthz.testing.contracts_credentials import CredentialStoreContract
+from extauthz.testing.contracts_imports import a_tenant_in
 from extauthz.testing.contracts_lifecycle import MOVE, LifecycleStoreContract
 from extauthz.testing.contracts_values import ACME, NOW, a_change, a_key, a_tenant, moves_in, refused, tenant_in
 
@@ -121,6 +122,47 @@ class StoreContract(LifecycleStoreContract, BillingStoreContract, CredentialStor
             await refused(AlreadyExists, store.create_tenant(a_tenant(), a_change(), trial))
             assert await store.find_billing(ACME) == standing
             assert await store.history(ACME) == history
+
+    async def test_tenants_are_imported_with_their_standing(self) -> None:
+        """In one transaction, both audited (OFFBOARD-010, BILLING-004); a tenant may come without."""
+        standing = BillingRecord(state=BillingState.SUSPENDED, plan_id="pro")
+        given = [a_tenant_in(LifecycleState.SUSPENDED), a_tenant("plain")]
+        async with self.opened() as store:
+            assert list(await store.import_tenants(given, a_change(), {ACME: standing})) == [ACME, "plain"]
+            assert await store.find_billing(ACME) == standing
+            assert await store.find_billing("plain") is None
+            history = await store.history(ACME)
+            assert moves_in(history, MOVE) == [("", "SUSPENDED")]
+            assert moves_in(history, STATE) == [("", "SUSPENDED")]
+            assert moves_in(history, PLAN) == [("", "pro")]
+
+    async def test_the_same_import_with_standing_again_adds_nothing(self) -> None:
+        """A standing that is not given is not compared; one of a tenant that is not in the batch is not looked at."""
+        standing = BillingRecord(state=BillingState.ACTIVE, plan_id="pro")
+        async with self.opened() as store:
+            await store.import_tenants([a_tenant()], a_change(), {ACME: standing})
+            before = await store.history(ACME)
+            assert not await store.import_tenants([a_tenant()], a_change(), {ACME: standing, "nobody": standing})
+            assert not await store.import_tenants([a_tenant()], a_change(), {})
+            assert not await store.import_tenants([a_tenant()], a_change())
+            assert await store.history(ACME) == before
+            assert await store.find_billing("nobody") is None
+
+    async def test_an_import_with_another_standing_is_a_conflict(self) -> None:
+        """State, plan, or none where one is given; nothing of the batch is written."""
+        standing = BillingRecord(state=BillingState.ACTIVE, plan_id="pro")
+        ids = ["state", "plan", "none", "same", "new"]
+        given = dict.fromkeys(ids, standing)
+        there = {**given, "state": BillingRecord(state=BillingState.TRIAL, plan_id="pro")}
+        there["plan"] = BillingRecord(state=BillingState.ACTIVE)
+        del there["none"]
+        async with self.opened() as store:
+            await store.import_tenants([a_tenant(tenant_id) for tenant_id in ids[:-1]], a_change(), there)
+            again = store.import_tenants([a_tenant(tenant_id) for tenant_id in ids], a_change(), given)
+            assert (await refused(ImportConflict, again)).ids == ("state", "plan", "none")
+            assert await store.get_tenant("new") is None
+            del there["new"]
+            assert dict(await store.find_standings(ids)) == there
 
     async def test_billing_003_billing_changes_neither_tenant_nor_keys(self) -> None:
         """Roles and identity are none of billing's business, in any state."""
