@@ -23,6 +23,7 @@ KEY_COLUMNS: Final = (
     "key_id, tenant_id, secret_hash, mac_pepper, hash_pepper, scopes, created_at, expires_at, last_used_at, revoked_at"
 )
 AUDIT_COLUMNS: Final = "tenant_id, what, before_value, after_value, actor_type, actor_id, reason, at, request_id"
+PLAN_COLUMNS: Final = "tenant_id, actor_type, actor_id, reason, at, request_id"
 
 
 def lifecycle_record(whose: str, state: object, onboarding: object) -> LifecycleRecord:
@@ -116,18 +117,36 @@ def audit_record(row: Row) -> AuditRecord:
     """
     whose = f"audit of tenant {row[0]!r}"
     tenant_id, what, before, after = (_text(value, whose) for value in row[:4])
-    actor = Actor(type=_word(ActorType, row[4], whose), id=_text(row[5], whose))
-    change = Change(
-        actor=actor, reason=_text(row[6], whose), at=_number(row[7], whose), request_id=_text(row[8], whose)
-    )
-    return AuditRecord(tenant_id=tenant_id, what=what, before=before, after=after, change=change)
+    return AuditRecord(tenant_id=tenant_id, what=what, before=before, after=after, change=_change(row[4:], whose))
 
 
 def from_audit_record(record: AuditRecord) -> Row:
     """An audit record as a row of AUDIT_COLUMNS."""
-    change = record.change
-    who_why_when = (change.actor.type.value, change.actor.id, change.reason, change.at, change.request_id)
-    return (record.tenant_id, record.what, record.before, record.after, *who_why_when)
+    return (record.tenant_id, record.what, record.before, record.after, *_from_change(record.change))
+
+
+def termination_plan(row: Row) -> tuple[str, Change]:
+    """A row of PLAN_COLUMNS: whose termination was begun, and by which change.
+
+    Raises:
+        InvalidRecord: it can't be read.
+    """
+    whose = f"planned termination of tenant {row[0]!r}"
+    return _text(row[0], whose), _change(row[1:], whose)
+
+
+def from_termination_plan(tenant_id: str, change: Change) -> Row:
+    """A planned termination as a row of PLAN_COLUMNS."""
+    return (tenant_id, *_from_change(change))
+
+
+def _change(row: Row, whose: str) -> Change:
+    actor = Actor(type=_word(ActorType, row[0], whose), id=_text(row[1], whose))
+    return Change(actor=actor, reason=_text(row[2], whose), at=_number(row[3], whose), request_id=_text(row[4], whose))
+
+
+def _from_change(change: Change) -> Row:
+    return (change.actor.type.value, change.actor.id, change.reason, change.at, change.request_id)
 
 
 def _word(enum: type[E], value: object, whose: str) -> E:
