@@ -12,13 +12,17 @@ from aiohttp.typedefs import Middleware
 
 from extauthz.admin.answers import Refusal, refuse
 from extauthz.admin.services import AdminAccess
-from extauthz.errors import ChangeRefused, ProviderError, SchemaMismatch
+from extauthz.errors import ChangeRefused, ExtauthzError, ImportConflict, InvalidRecord
+from extauthz.resilience.bounded import within
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/health", "/metrics"})
 BODY_SECONDS: Final = 5.0
 """A client that takes longer for its body is cut off."""
+_CONFIRMING: Final = "/tenants/{tenant}/lifecycle"
+CONFIRMING_SECONDS: Final = 5.0
+"""Replicas may take so long to confirm a termination, beyond what the stores take (OFFBOARD-006)."""
 
 log = structlog.get_logger("extauthz.admin")
 
@@ -32,10 +36,8 @@ def errors_as_json() -> Middleware:
             return await handler(request)
         except Refusal as refusal:
             return refuse(refusal)
-        except ChangeRefused as refused:
-            return refuse(Refusal(refused.status, refused.code, str(refused)))
-        except (ProviderError, SchemaMismatch) as error:
-            return refuse(Refusal(503, "provider_unavailable", str(error)))
+        except ExtauthzError as error:
+            return refuse(_from_ours(error))
         except web.HTTPException as error:
             return refuse(_from_aiohttp(error))
         except Exception:
@@ -43,6 +45,15 @@ def errors_as_json() -> Middleware:
             return refuse(Refusal(500, "internal", "the service failed; its log says more"))
 
     return middleware
+
+
+def _from_ours(error: ExtauthzError) -> Refusal:
+    if isinstance(error, ChangeRefused):
+        more = {"ids": error.ids} if isinstance(error, ImportConflict) else None
+        return Refusal(error.status, error.code, str(error), more=more)
+    if isinstance(error, InvalidRecord):
+        return Refusal(500, "invalid_record", str(error))
+    return Refusal(503, "provider_unavailable", str(error))
 
 
 def _from_aiohttp(error: web.HTTPException) -> Refusal:
@@ -115,3 +126,22 @@ def bodies_in_time() -> Middleware:
         return await handler(request)
 
     return middleware
+
+
+def answers_in_time(seconds: float) -> Middleware:
+    """No call waits for a store for ever, whatever its driver does; a change goes on to its end all the same."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in OPEN_PATHS:
+            return await handler(request)
+        resource = request.match_info.route.resource
+        confirming = resource is not None and resource.canonical == _CONFIRMING
+        return await within(seconds + CONFIRMING_SECONDS * confirming, _called(handler, request))
+
+    return middleware
+
+
+async def _called(handler: Handler, request: web.Request) -> web.StreamResponse:
+    """A coroutine, which a handler need not be."""
+    return await handler(request)

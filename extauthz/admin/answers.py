@@ -1,15 +1,17 @@
 """JSON in and out, and errors as `{"error": …, "detail": …}`."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from decimal import Decimal, InvalidOperation
+from typing import Final, NoReturn, TypeVar
 
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from extauthz.admin.services import SERVICES
-from extauthz.model.identity import Actor, ActorType, is_valid_id
+from extauthz.model.identity import SYSTEM_TENANT, Actor, ActorType, is_valid_id
 from extauthz.model.lifecycle import Change
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -21,14 +23,22 @@ ADMIN_ACTOR = Actor(type=ActorType.HUMAN, id="admin")
 
 
 class Refusal(Exception):
-    """An answer that is an error. `code` is the word for programs, `detail` the sentence for people."""
+    """An answer that is an error. `code` is the word for programs, `detail` the sentence for people, `more` what else to say."""
 
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
         self.headers = headers
+        self.more = more or {}
 
 
 def answer(content: Mapping[str, object], status: int = 200) -> web.Response:
@@ -43,7 +53,7 @@ def answer(content: Mapping[str, object], status: int = 200) -> web.Response:
 
 def refuse(refusal: Refusal) -> web.Response:
     """The answer to a refused request."""
-    response = answer({"error": refusal.code, "detail": refusal.detail}, refusal.status)
+    response = answer({"error": refusal.code, "detail": refusal.detail, **refusal.more}, refusal.status)
     response.headers.update(refusal.headers or {})
     return response
 
@@ -63,6 +73,28 @@ async def read_body(request: web.Request, form: type[Body]) -> Body:
         content = orjson.loads(await request.read())
     except orjson.JSONDecodeError as error:
         raise bad_request(f"the body is not JSON: {error.msg}") from None
+    return _as_form(content, form)
+
+
+async def read_exact_body(request: web.Request, form: type[Body]) -> Body:
+    """The request's JSON body as `form`; a number with a fraction comes as the `Decimal` that was written.
+
+    Raises:
+        Refusal: 400, naming every field that is wrong.
+    """
+    try:
+        content = json.loads(await request.read(), parse_float=Decimal, parse_constant=_no_number)
+    except (ValueError, InvalidOperation, RecursionError):
+        raise bad_request("the body is not JSON") from None
+    return _as_form(content, form)
+
+
+def _no_number(name: str) -> NoReturn:
+    """Python's reader knows NaN and Infinity, JSON does not."""
+    raise ValueError(name)
+
+
+def _as_form(content: object, form: type[Body]) -> Body:
     try:
         return form.model_validate(content)
     except ValidationError as error:
@@ -84,6 +116,15 @@ def tenant_id(request: web.Request) -> str:
     if not is_valid_id(text):
         raise bad_request("tenant: must be 1 to 128 of A-Z a-z 0-9 _ . - and begin with a letter or digit")
     return text
+
+
+def tenant_or_system(request: web.Request) -> str:
+    """The tenant of the path, or `_system`, which stands for the operators and the service itself.
+
+    Raises:
+        Refusal: 400, neither.
+    """
+    return SYSTEM_TENANT if request.match_info["tenant"] == SYSTEM_TENANT else tenant_id(request)
 
 
 def rfc3339(seconds: float | None) -> str | None:

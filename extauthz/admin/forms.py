@@ -1,13 +1,25 @@
 """The bodies of the admin port's requests, strict: unknown fields and wrong types are errors."""
 
-from typing import Annotated
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from extauthz.config.units import Duration
-from extauthz.model.billing import BillingState
+from extauthz.model.billing import MAX_PER_DAY, BillingState, to_micros
 from extauthz.model.identity import is_valid_id
 from extauthz.model.lifecycle import LifecycleState, Onboarding
+
+MAX_IMPORTED: Final = 1000
+"""Tenants in one call."""
+
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_LAST_MOMENT: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+_DECIMAL: Final = re.compile(r"-?\d{1,20}(\.\d{1,20})?", re.ASCII)
+_DIGITS: Final = 20
+"""More than any cost has; beyond 28 decimal arithmetic would begin to round."""
 
 
 def _checked_id(text: str) -> str:
@@ -19,7 +31,40 @@ def _checked_id(text: str) -> str:
 def _one_line(text: str) -> str:
     if not text.strip():
         raise ValueError("must say why")
-    return text.strip()
+    return _without_nul(text.strip())
+
+
+def _without_nul(text: str) -> str:
+    """What a text column of PostgreSQL cannot hold."""
+    if "\0" in text:
+        raise ValueError("must not hold the character NUL")
+    return text
+
+
+def _moment(text: object) -> float:
+    """RFC 3339 to Unix seconds."""
+    if not isinstance(text, str) or _MOMENT.fullmatch(text) is None:
+        raise ValueError("must be a time such as 2026-01-31T12:00:00Z")
+    try:
+        seconds = datetime.fromisoformat(text.upper()).timestamp()
+    except (ValueError, OverflowError):
+        raise ValueError("must be a time that exists, such as 2026-01-31T12:00:00Z") from None
+    if not 0 <= seconds < _LAST_MOMENT:
+        raise ValueError("must lie between the years 1970 and 9999")
+    return seconds
+
+
+def _cost(value: object) -> int:
+    """A decimal string or a JSON number, read as it was written, to micro-units."""
+    text = value if isinstance(value, str) else str(value)
+    if not isinstance(value, int | str | Decimal) or _DECIMAL.fullmatch(text) is None:
+        raise ValueError('must be a decimal such as "1.25"')
+    amount = Decimal(text)
+    if not 0 <= amount <= MAX_PER_DAY:
+        raise ValueError(f"must lie between 0 and {MAX_PER_DAY:,}")
+    if len(amount.as_tuple().digits) > _DIGITS:
+        raise ValueError("must have at most 6 decimal places")
+    return to_micros(amount)
 
 
 def _scope(text: str) -> str:
@@ -30,6 +75,9 @@ def _scope(text: str) -> str:
 
 Id = Annotated[str, AfterValidator(_checked_id)]
 Reason = Annotated[str, Field(max_length=1000), AfterValidator(_one_line)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_without_nul)]
+Moment = Annotated[float, BeforeValidator(_moment)]
+Cost = Annotated[int, BeforeValidator(_cost)]
 Scope = Annotated[str, Field(max_length=128), AfterValidator(_scope)]
 
 
@@ -43,10 +91,29 @@ class NewTenantForm(Form):
     """POST /tenants."""
 
     id: Id
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: Name | None = None
     plan: Id | None = None
     onboarding: Onboarding = Onboarding.PENDING
     billing_state: BillingState = BillingState.TRIAL
+    reason: Reason
+
+
+class ImportedTenant(Form):
+    """One tenant of an import, in whatever state it comes. `created_at` None: now."""
+
+    id: Id
+    name: Name | None = None
+    plan: Id | None = None
+    onboarding: Onboarding = Onboarding.PENDING
+    lifecycle: LifecycleState = LifecycleState.ACTIVE
+    billing_state: BillingState = BillingState.TRIAL
+    created_at: Moment | None = None
+
+
+class ImportForm(Form):
+    """POST /tenants/import."""
+
+    tenants: Annotated[list[ImportedTenant], Field(min_length=1, max_length=MAX_IMPORTED)]
     reason: Reason
 
 
@@ -91,6 +158,14 @@ class ReasonForm(Form):
     """A change that needs nothing but a reason."""
 
     reason: Reason
+
+
+class UsageForm(Form):
+    """POST /usage. `cost` is in micro-units once it is read."""
+
+    tenant: Id
+    cost: Cost
+    idempotency_key: Annotated[str, Field(pattern=r"^[\x20-\x7e]{1,128}$")]
 
 
 class CheckForm(Form):

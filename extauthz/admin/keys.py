@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from extauthz.admin.answers import answer, change_of, read_body, tenant_id
+from extauthz.admin.answers import answer, change_of, read_body, tenant_id, tenant_or_system
 from extauthz.admin.forms import KeyForm, OperatorKeyForm, ReasonForm
 from extauthz.admin.services import SERVICES
 from extauthz.admin.views import key_view
@@ -12,15 +12,10 @@ from extauthz.model.identity import SYSTEM_TENANT
 routes = web.RouteTableDef()
 
 
-def _owner(request: web.Request) -> str:
-    """Whose keys: a tenant, or `_system`, whose keys are the operators'."""
-    return SYSTEM_TENANT if request.match_info["tenant"] == SYSTEM_TENANT else tenant_id(request)
-
-
 @routes.get("/tenants/{tenant}/keys")
 async def list_keys(request: web.Request) -> web.Response:
     """All keys of a tenant (`_system`: of the operators), revoked ones too."""
-    tenant = _owner(request)
+    tenant = tenant_or_system(request)
     stores = request.app[SERVICES].stores
     keys = await stores.credentials.list_keys(tenant)
     if not keys and tenant != SYSTEM_TENANT and await stores.lifecycle.get_tenant(tenant) is None:
@@ -50,7 +45,7 @@ async def issue_operator_key(request: web.Request) -> web.Response:
 @routes.delete("/tenants/{tenant}/keys/{key}")
 async def revoke_key(request: web.Request) -> web.Response:
     """Revoke one key; again is no error."""
-    tenant = _owner(request)
+    tenant = tenant_or_system(request)
     form = await read_body(request, ReasonForm)
     change = change_of(request, form.reason)
     return answer(key_view(await request.app[SERVICES].keys.revoke_key(tenant, request.match_info["key"], change)))

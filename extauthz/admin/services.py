@@ -7,6 +7,8 @@ from typing import Final
 from aiohttp import web
 
 from extauthz.changes import BillingChanges, KeyChanges, Stores, TenantChanges
+from extauthz.changes.imports import TenantImports
+from extauthz.changes.limits import LimitChanges
 from extauthz.model.billing import BillingRecord, PlanBook
 from extauthz.model.deadline import Clock
 from extauthz.model.decision import Decision
@@ -45,12 +47,15 @@ class AdminServices:
 
     `explain` answers for (tenant, method, path) and charges nothing; `status_of` is the HTTP status of a decision. `live` is
     False when the event loop was blocked. `render_metrics` takes an Accept header and gives content type and text.
-    `lookup_timeout` is how long a look-up for an operator may take, in seconds.
+    `lookup_timeout` is how long a look-up for an operator may take, in seconds; `answer_timeout` how long any call may wait for
+    stores, a little longer than these bound themselves.
     """
 
     tenants: TenantChanges
     billing: BillingChanges
     keys: KeyChanges
+    limits: LimitChanges
+    imports: TenantImports
     stores: Stores
     lifecycle_lookup: Lookup[str, LifecycleRecord | None]
     billing_lookup: Lookup[str, BillingRecord | None]
@@ -66,6 +71,7 @@ class AdminServices:
     clock: Clock
     wall: WallClock
     lookup_timeout: float = 5.0
+    answer_timeout: float = 6.0
 
 
 SERVICES: Final = web.AppKey("services", AdminServices)

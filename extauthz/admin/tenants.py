@@ -2,13 +2,13 @@
 
 from aiohttp import web
 
-from extauthz.admin.answers import answer, bad_request, change_of, read_body, tenant_id
+from extauthz.admin.answers import answer, bad_request, change_of, read_body, tenant_id, tenant_or_system
 from extauthz.admin.forms import BillingForm, NewTenantForm, OnboardingForm, TransitionForm
 from extauthz.admin.services import SERVICES, AdminServices
-from extauthz.admin.views import audit_view, listed_tenant, tenant_view
+from extauthz.admin.views import audit_view, listed_tenant, standing_view, tenant_view
 from extauthz.changes import NewTenant
 from extauthz.errors import NotFound
-from extauthz.model.identity import is_valid_id
+from extauthz.model.identity import SYSTEM_TENANT, is_valid_id
 
 MAX_PAGE = 1000
 
@@ -17,15 +17,25 @@ routes = web.RouteTableDef()
 
 @routes.get("/tenants")
 async def list_tenants(request: web.Request) -> web.Response:
-    """A page of tenants by id: `?after=` the last id of the page before, `?limit=` up to 1000."""
+    """A page of tenants by id: `?after=` the last id of the page before, `?limit=` up to 1000, `?billing=1` with standings."""
     after, limit = request.query.get("after", ""), request.query.get("limit", "100")
+    billing = request.query.get("billing", "0")
     if after and not is_valid_id(after):
         raise bad_request("after: must be a tenant's id")
     if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:5]) <= MAX_PAGE):
         raise bad_request(f"limit: must be a number from 1 to {MAX_PAGE}")
-    page = await request.app[SERVICES].stores.lifecycle.list_tenants(after, int(limit))
+    if billing not in {"0", "1"}:
+        raise bad_request("billing: must be 0 or 1")
+    stores = request.app[SERVICES].stores
+    page = await stores.lifecycle.list_tenants(after, int(limit))
     more = page[-1].tenant_id if len(page) == int(limit) else None
-    return answer({"tenants": [listed_tenant(tenant) for tenant in page], "next": more})
+    shown = [listed_tenant(tenant) for tenant in page]
+    if billing == "1":
+        standings = await stores.billing.find_standings([tenant.tenant_id for tenant in page])
+        shown = [
+            each | standing_view(standings.get(tenant.tenant_id)) for each, tenant in zip(shown, page, strict=True)
+        ]
+    return answer({"tenants": shown, "next": more})
 
 
 @routes.post("/tenants")
@@ -76,11 +86,11 @@ async def move(request: web.Request) -> web.Response:
 
 @routes.get("/tenants/{tenant}/history")
 async def history(request: web.Request) -> web.Response:
-    """The audit trail, oldest first."""
-    tenant = tenant_id(request)
+    """The audit trail, oldest first; that of `_system` has what concerns no tenant alone."""
+    tenant = tenant_or_system(request)
     services = request.app[SERVICES]
     records = await services.tenants.history(tenant)
-    if not records and await services.stores.lifecycle.get_tenant(tenant) is None:
+    if not records and tenant != SYSTEM_TENANT and await services.stores.lifecycle.get_tenant(tenant) is None:
         raise NotFound(f"there is no tenant {tenant!r}")
     return answer({"history": [audit_view(record) for record in records]})
 

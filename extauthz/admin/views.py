@@ -1,19 +1,30 @@
 """Tenants as operators see them."""
 
-from collections.abc import Mapping
-from typing import TypeVar
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, TypeVar
+
+import structlog
 
 from extauthz.admin.answers import Refusal, rfc3339
 from extauthz.admin.services import AdminServices
-from extauthz.errors import NotFound, ProviderError
+from extauthz.errors import NotFound
 from extauthz.model.billing import BillingRecord, BillingState, Limits, from_micros
 from extauthz.model.deadline import Deadline
 from extauthz.model.decision import Decision, GateReport, Source
 from extauthz.model.identity import ApiKey
 from extauthz.model.lifecycle import AuditRecord, LifecycleRecord, Tenant
+from extauthz.model.protection import Usage
 from extauthz.ports import Fetched, Lookup, Unavailable
+from extauthz.resilience.bounded import within
 
 LookedUp = TypeVar("LookedUp")
+Asked = TypeVar("Asked")
+
+BESIDE_SECONDS: Final = 2.0
+"""How long the answer waits for what is shown beside the gates' view: the name and the usage."""
+
+log = structlog.get_logger("extauthz.admin")
 
 DEFAULT_BILLING = BillingRecord(state=BillingState.TRIAL)
 
@@ -25,12 +36,14 @@ async def tenant_view(services: AdminServices, tenant_id: str, *, fresh: bool) -
         NotFound: no such tenant.
         Refusal: 503, with `fresh`, where a look-up got no answer.
     """
-    lifecycle = await _look_up(services, services.lifecycle_lookup, tenant_id, fresh=fresh)
+    lifecycle, billing, tenant, usage = await asyncio.gather(
+        _look_up(services, services.lifecycle_lookup, tenant_id, fresh=fresh),
+        _look_up(services, services.billing_lookup, tenant_id, fresh=fresh),
+        _if_known(services.stores.lifecycle.get_tenant(tenant_id)),
+        _if_known(services.protection.usage(tenant_id)),
+    )
     if lifecycle is not None and lifecycle.value is None:
         raise NotFound(f"there is no tenant {tenant_id!r}")
-    billing = await _look_up(services, services.billing_lookup, tenant_id, fresh=fresh)
-    tenant = await _stored(services, tenant_id)
-    usage = await services.protection.usage(tenant_id)
     record = None if lifecycle is None else lifecycle.value
     return {
         "id": tenant_id,
@@ -39,7 +52,7 @@ async def tenant_view(services: AdminServices, tenant_id: str, *, fresh: bool) -
         "lifecycle": {"state": None if record is None else record.state.value} | _origin(lifecycle),
         "billing": _billing(services, billing) | _origin(billing),
         "limits": _limits(services, billing),
-        "usage": {"requests_today": usage.requests_today, "cost_today": from_micros(usage.cost_today)},
+        "usage": _usage(usage),
     }
 
 
@@ -56,12 +69,19 @@ async def _look_up(
         return unavailable.last_known  # type: ignore[return-value]  # what this very look-up kept
 
 
-async def _stored(services: AdminServices, tenant_id: str) -> Tenant | None:
-    """For the name only: its store being down must not hide what the caches still know."""
+async def _if_known(asked: Coroutine[Any, Any, Asked]) -> Asked | None:
+    """What is shown beside the rest; None where a provider fails or hangs, which must not hide what the caches still know."""
     try:
-        return await services.stores.lifecycle.get_tenant(tenant_id)
-    except ProviderError:
+        return await within(BESIDE_SECONDS, asked)
+    except Exception as error:  # noqa: BLE001 - whatever a third party's provider raises
+        log.info("not_shown", error=type(error).__name__)
         return None
+
+
+def _usage(usage: Usage | None) -> dict[str, object]:
+    if usage is None:
+        return {"requests_today": None, "cost_today": None}
+    return {"requests_today": usage.requests_today, "cost_today": from_micros(usage.cost_today)}
 
 
 def _origin(fetched: Fetched[LifecycleRecord | None] | Fetched[BillingRecord | None] | None) -> dict[str, object]:
@@ -99,6 +119,12 @@ def listed_tenant(tenant: Tenant) -> dict[str, object]:
         "lifecycle": tenant.record.state.value,
         "created_at": rfc3339(tenant.created_at),
     }
+
+
+def standing_view(record: BillingRecord | None) -> dict[str, object]:
+    """A tenant's standing in a list, under the names that an import takes; who has none is on trial."""
+    record = record or DEFAULT_BILLING
+    return {"billing_state": record.state.value, "plan": record.plan_id}
 
 
 def audit_view(record: AuditRecord) -> dict[str, object]:

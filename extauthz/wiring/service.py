@@ -10,6 +10,8 @@ import uuid_utils
 from extauthz.admin import AdminAccess, AdminServer, AdminServices, ComponentHealth, build_app
 from extauthz.authn import ApiKeyMint, KeyUses, Refusals
 from extauthz.changes import BillingChanges, Caches, Desk, KeyChanges, TenantChanges
+from extauthz.changes.imports import TenantImports
+from extauthz.changes.limits import LimitChanges
 from extauthz.config import Config, ServerConfig, admin_token, masked
 from extauthz.model.decision import Decision
 from extauthz.pipeline import Pipeline
@@ -200,6 +202,8 @@ def _admin_services(
         tenants=TenantChanges(desk),
         billing=BillingChanges(desk),
         keys=KeyChanges(desk),
+        limits=LimitChanges(desk, protection=backends.protection),
+        imports=TenantImports(desk),
         stores=backends.stores,
         lifecycle_lookup=guards.lifecycle,
         billing_lookup=guards.billing,

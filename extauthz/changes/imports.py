@@ -1,0 +1,97 @@
+"""Tenants that come in numbers, from another system or from an export (spec section 8)."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+from extauthz.changes.desk import Desk
+from extauthz.errors import ChangeRefused, ImportConflict
+from extauthz.model.billing import BillingRecord
+from extauthz.model.event import EventSource, EventType
+from extauthz.model.lifecycle import Change, Tenant
+
+AT_ONCE: Final = 8
+"""Standings that are written at the same time where they live in another store than the tenants."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What came of a batch: how many tenants were added, and how many were there already, the same."""
+
+    created: int
+    existing: int
+
+
+class TenantImports:
+    """Adds tenants in batches, in whatever state they come."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def import_tenants(
+        self, tenants: Sequence[Tenant], billing: Mapping[str, BillingRecord], change: Change
+    ) -> Imported:
+        """Add those that are not there yet; `billing` has the standing of each by its id.
+
+        One transaction where tenants and billing live in one store. Else the tenants come first and then the standings, each
+        by itself: after a failure the same batch again completes what is missing.
+
+        Raises:
+            ImportConflict: some are there and are not the same; nothing was written.
+            ProviderError: a store gave no answer.
+        """
+        return await self._desk.finish(self._import(tenants, billing, change))
+
+    async def _import(
+        self, tenants: Sequence[Tenant], billing: Mapping[str, BillingRecord], change: Change
+    ) -> Imported:
+        try:
+            created = await self._write(tenants, billing, change)
+        except ChangeRefused:
+            raise
+        except BaseException:  # nobody knows what the stores have, so the caches ask again
+            self._forget(billing)
+            raise
+        self._forget(created)
+        self._tell(tenants, frozenset(created), change)
+        return Imported(created=len(created), existing=len(tenants) - len(created))
+
+    async def _write(
+        self, tenants: Sequence[Tenant], billing: Mapping[str, BillingRecord], change: Change
+    ) -> Sequence[str]:
+        lifecycle: object = self._desk.stores.lifecycle
+        if lifecycle is self._desk.stores.billing:
+            return await self._desk.stores.lifecycle.import_tenants(tenants, change, billing)
+        return await self._write_apart(tenants, billing, change)
+
+    async def _write_apart(
+        self, tenants: Sequence[Tenant], billing: Mapping[str, BillingRecord], change: Change
+    ) -> Sequence[str]:
+        standings = await self._desk.stores.billing.find_standings(list(billing))
+        differing = [tenant_id for tenant_id, there in standings.items() if there != billing[tenant_id]]
+        if differing:
+            raise ImportConflict(differing)
+        created = await self._desk.stores.lifecycle.import_tenants(tenants, change)
+        missing = [(tenant_id, wanted) for tenant_id, wanted in billing.items() if tenant_id not in standings]
+        for start in range(0, len(missing), AT_ONCE):
+            await asyncio.gather(*(self._set(*each, change) for each in missing[start : start + AT_ONCE]))
+        return created
+
+    async def _set(self, tenant_id: str, wanted: BillingRecord, change: Change) -> None:
+        await self._desk.stores.billing.set_billing(tenant_id, change, state=wanted.state, plan_id=wanted.plan_id)
+        self._desk.caches.billing.forget(tenant_id)
+
+    def _forget(self, tenant_ids: Iterable[str]) -> None:
+        """Caches only forget: a million tenants put into them would push out those that are in use."""
+        for tenant_id in tenant_ids:
+            self._desk.caches.lifecycle.forget(tenant_id)
+            self._desk.caches.billing.forget(tenant_id)
+
+    def _tell(self, tenants: Sequence[Tenant], created: AbstractSet[str], change: Change) -> None:
+        for tenant in tenants:
+            if tenant.tenant_id in created:
+                payload = {"from": None, "to": tenant.record.state.value, "reason": change.reason}
+                event_type, source = EventType.TENANT_LIFECYCLE_TRANSITION, EventSource.LIFECYCLE
+                self._desk.emit(event_type, source, tenant.tenant_id, change, payload)

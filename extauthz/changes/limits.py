@@ -1,0 +1,95 @@
+"""Rate-limit state: clearing it (spec section 3.5)."""
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from extauthz.changes.desk import Desk
+from extauthz.errors import ProviderError
+from extauthz.model.event import EventSource, EventType
+from extauthz.model.identity import SYSTEM_TENANT
+from extauthz.model.lifecycle import AuditRecord, Change
+from extauthz.ports import ProtectionProvider
+from extauthz.resilience.bounded import within
+
+CLEARED: Final = "cleared"
+NOT_CONFIRMED: Final = "not_confirmed"
+"""What an audit record says where the provider gave no answer: it may have cleared all the same."""
+
+PATIENCE: Final = 2.0
+"""Seconds for the provider, and again for the store of the audit record."""
+
+log = structlog.get_logger("extauthz.audit")
+
+
+def nothing_refused(_tenant_id: str | None) -> None:
+    """For a service that remembers no refusals."""
+
+
+class LimitChanges:
+    """Clears what the protection provider has counted.
+
+    `forget_refused` drops the refusals that this process remembers of a tenant, of all for None. What other replicas remember
+    ends within a second by itself.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        protection: ProtectionProvider,
+        forget_refused: Callable[[str | None], None] = nothing_refused,
+    ) -> None:
+        self._desk = desk
+        self._protection = protection
+        self._forget_refused = forget_refused
+
+    async def clear(self, tenant_id: str | None, change: Change) -> None:
+        """Forget rate and burst state and the day's counts of one tenant, or of all for None.
+
+        Raises:
+            ProviderError: the provider gave no answer; whether it cleared is not known.
+        """
+        await self._desk.finish(self._clear(tenant_id, change))
+
+    async def _clear(self, tenant_id: str | None, change: Change) -> None:
+        try:
+            await within(PATIENCE, self._protection.clear(tenant_id))
+        except ProviderError:
+            self._forget_refused(tenant_id)
+            await self._note(tenant_id, change, NOT_CONFIRMED)
+            raise
+        self._forget_refused(tenant_id)
+        await self._note(tenant_id, change, CLEARED)
+        payload = {"tenant": tenant_id, "reason": change.reason}
+        self._desk.emit(EventType.RATE_LIMIT_RESET, EventSource.PROTECTION, tenant_id or SYSTEM_TENANT, change, payload)
+
+    async def _note(self, tenant_id: str | None, change: Change, after: str) -> None:
+        """The record goes to the tenant's trail; to the log where that can't be written."""
+        record = AuditRecord(
+            tenant_id=tenant_id or SYSTEM_TENANT,
+            what=EventType.RATE_LIMIT_RESET.value,
+            before="",
+            after=after,
+            change=change,
+        )
+        try:
+            await within(PATIENCE, self._desk.stores.lifecycle.note([record]))
+        except Exception as error:  # noqa: BLE001 - whatever the store of a third party raises, the record must not be lost
+            _log_record(record, type(error).__name__)
+
+
+def _log_record(record: AuditRecord, error: str) -> None:
+    change = record.change
+    log.warning(
+        "audit_record",
+        tenant_id=record.tenant_id,
+        what=record.what,
+        after=record.after,
+        actor=f"{change.actor.type.value}:{change.actor.id}",
+        reason=change.reason,
+        at=change.at,
+        request_id=change.request_id,
+        not_stored=error,
+    )
