@@ -48,6 +48,16 @@ def differences(left: Path, right: Path) -> list[str]:
     return sorted(str(name) for name in names if not _same(left / name, right / name))
 
 
+def bring_up_to_date(target: Path, fresh: Path, stale: list[str]) -> None:
+    """Write or remove the files that differ, and these alone: whoever imports the code meanwhile never misses it."""
+    for name in stale:
+        if (fresh / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(fresh / name, target / name)
+        else:
+            (target / name).unlink()
+
+
 def _counts(path: Path) -> bool:
     return path.is_file() and path.suffix in {".py", ".pyi"}
 
@@ -69,8 +79,7 @@ def main() -> int:
                 "\n".join(f"extauthz/_gen/{name} is not what protos/ makes: run make protos" for name in stale), end=""
             )
             return 1 if stale else 0
-        shutil.rmtree(GENERATED, ignore_errors=True)
-        shutil.copytree(fresh, GENERATED)
+        bring_up_to_date(GENERATED, Path(fresh), stale)
     print(f"extauthz/_gen: {len(stale)} files changed" if stale else "extauthz/_gen: nothing changed")
     return 0
 

@@ -16,6 +16,8 @@ LINT = {
     "ruff check": [str(BIN / "ruff"), "check", "--quiet", "."],
     "ruff format": [str(BIN / "ruff"), "format", "--check", "--quiet", "."],
     "import-linter": [str(BIN / "lint-imports")],
+    "buf lint": [str(BIN / "buf"), "lint", "protos"],
+    "buf format": [str(BIN / "buf"), "format", "--diff", "--exit-code", "protos"],
     "generated code": [sys.executable, "scripts/generate.py", "--check"],
     "mypy": [str(BIN / "mypy")],
 }
