@@ -1,6 +1,7 @@
 """Tenants, standing and keys in one SQLite file: the embedded default."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +16,13 @@ from extauthz.model.lifecycle import (
     Tenant,
     Transition,
 )
-from extauthz.providers import sqlite_file, sqlite_state
+from extauthz.ports import WallClock
+from extauthz.providers import sqlite_file, sqlite_import, sqlite_keys, sqlite_state
 from extauthz.providers.sqlite_db import SqliteDatabase
 from extauthz.providers.sqlite_schema import STATE_APPLICATION_ID, Kind, Migrations, SchemaStatus
+from extauthz.providers.sqlite_shared import SqliteShared
 
-MIGRATIONS: Final = Migrations(directory=Path(__file__).parent / "migrations" / "state", revisions=("0001",))
+MIGRATIONS: Final = Migrations(directory=Path(__file__).parent / "migrations" / "state", revisions=("0001", "0002"))
 _KIND: Final = Kind(application_id=STATE_APPLICATION_ID, migrations=MIGRATIONS)
 
 
@@ -43,15 +46,18 @@ def status(path: str | Path) -> SchemaStatus:
     return sqlite_file.status(Path(path), _KIND)
 
 
-class SqliteStore:
+class SqliteStore(SqliteShared):
     """Lifecycle, billing and credential store in one; a transition, its audit and the revoked keys are one transaction.
+
+    Other processes may use the same file: each reads what the others changed (see `SqliteShared` for `replica` and `wall`).
 
     Every method raises `ProviderError` where the database gives no answer, `InvalidRecord` where a row can't be read, and
     `SchemaMismatch` where the file is another program's or of another version; below only what is refused is listed.
     """
 
-    def __init__(self, path: str | Path, *, readers: int = 4) -> None:
-        self._db = SqliteDatabase(path, application_id=STATE_APPLICATION_ID, migrations=MIGRATIONS, readers=readers)
+    def __init__(self, path: str | Path, *, readers: int = 4, replica: str = "", wall: WallClock = time.time) -> None:
+        db = SqliteDatabase(path, application_id=STATE_APPLICATION_ID, migrations=MIGRATIONS, readers=readers)
+        super().__init__(db, replica, wall)
 
     @property
     def path(self) -> Path:
@@ -74,6 +80,11 @@ class SqliteStore:
         """The tenant's audit records, oldest first."""
         return await self._db.read(lambda db: sqlite_state.history(db, tenant_id))
 
+    async def note(self, records: Sequence[AuditRecord]) -> None:
+        """Add records of what was changed elsewhere."""
+        if records:
+            await self._write(lambda writing: writing.note(records))
+
     # Lifecycle
 
     async def find_lifecycle(self, tenant_id: str) -> LifecycleRecord | None:
@@ -94,7 +105,17 @@ class SqliteStore:
         Raises:
             AlreadyExists: the id is taken.
         """
-        await self._db.write(lambda db: sqlite_state.create_tenant(db, tenant, change, billing))
+        await self._write(lambda writing: sqlite_state.create_tenant(writing, tenant, change, billing))
+
+    async def import_tenants(
+        self, tenants: Sequence[Tenant], change: Change, billing: Mapping[str, BillingRecord] | None = None
+    ) -> Sequence[str]:
+        """Add all that are not there yet, in one transaction; the ids of those that were added.
+
+        Raises:
+            ImportConflict: some are there and are not the same.
+        """
+        return await self._write(lambda writing: sqlite_import.import_tenants(writing, tenants, change, billing or {}))
 
     async def set_onboarding(self, tenant_id: str, to: Onboarding, change: Change) -> tuple[Onboarding, Onboarding]:
         """`PENDING` to `COMPLETE`; (from, to).
@@ -103,7 +124,7 @@ class SqliteStore:
             NotFound: no such tenant.
             InvalidTransition: back to PENDING.
         """
-        return await self._db.write(lambda db: sqlite_state.set_onboarding(db, tenant_id, to, change))
+        return await self._write(lambda writing: sqlite_state.set_onboarding(writing, tenant_id, to, change))
 
     async def transition(self, tenant_id: str, to: LifecycleState, change: Change, *, revoke_keys: bool) -> Transition:
         """Move a tenant along the table; with `revoke_keys` a move to TERMINATED revokes its keys.
@@ -112,9 +133,22 @@ class SqliteStore:
             NotFound: no such tenant.
             InvalidTransition: the table has no such move.
         """
-        return await self._db.write(
-            lambda db: sqlite_state.transition(db, tenant_id, to, change, revoke_keys=revoke_keys)
+        return await self._write(
+            lambda writing: sqlite_state.transition(writing, tenant_id, to, change, revoke_keys=revoke_keys)
         )
+
+    async def plan_termination(self, tenant_id: str, change: Change) -> bool:
+        """Keep in mind that a termination has begun; False where the tenant is TERMINATED already.
+
+        Raises:
+            NotFound: no such tenant.
+            InvalidTransition: the table has no such move.
+        """
+        return await self._write(lambda writing: sqlite_state.plan_termination(writing, tenant_id, change))
+
+    async def planned_terminations(self) -> Sequence[tuple[str, Change]]:
+        """Terminations that were begun and not finished."""
+        return await self._db.read(sqlite_state.planned_terminations)
 
     # Billing
 
@@ -126,18 +160,22 @@ class SqliteStore:
         self, tenant_id: str, change: Change, *, state: BillingState | None = None, plan_id: str | None = None
     ) -> tuple[BillingRecord | None, BillingRecord]:
         """Set standing, plan or both (None: as it was); (before, after)."""
-        return await self._db.write(lambda db: sqlite_state.set_billing(db, tenant_id, change, state, plan_id))
+        return await self._write(lambda writing: sqlite_state.set_billing(writing, tenant_id, change, state, plan_id))
+
+    async def find_standings(self, tenant_ids: Sequence[str]) -> Mapping[str, BillingRecord]:
+        """The records of many tenants; those that have none are not in it."""
+        return await self._db.read(lambda db: sqlite_import.find_standings(db, tenant_ids))
 
     # Credentials
 
     async def find_key(self, key_id: str) -> ApiKey | None:
         """The key of that id, revoked or expired ones too; None where there is none."""
-        return await self._db.read(lambda db: sqlite_state.find_key(db, key_id))
+        return await self._db.read(lambda db: sqlite_keys.find_key(db, key_id))
 
     async def record_uses(self, uses: Sequence[KeyUse]) -> None:
         """Note last-used times and renewed hashes, all in one transaction. An older use changes nothing."""
         if uses:
-            await self._db.write(lambda db: sqlite_state.record_uses(db, uses))
+            await self._write(lambda writing: sqlite_keys.record_uses(writing, uses))
 
     async def issue_key(self, key: ApiKey, change: Change, *, require_active: bool) -> None:
         """Add a key; with `require_active` only for an ACTIVE tenant.
@@ -147,11 +185,11 @@ class SqliteStore:
             TenantNotActive: OFFBOARD-007.
             NotFound: no such tenant.
         """
-        await self._db.write(lambda db: sqlite_state.issue_key(db, key, change, require_active=require_active))
+        await self._write(lambda writing: sqlite_keys.issue_key(writing, key, change, require_active=require_active))
 
     async def list_keys(self, tenant_id: str) -> Sequence[ApiKey]:
         """All keys of a tenant, oldest first."""
-        return await self._db.read(lambda db: sqlite_state.list_keys(db, tenant_id))
+        return await self._db.read(lambda db: sqlite_keys.list_keys(db, tenant_id))
 
     async def revoke_key(self, tenant_id: str, key_id: str, change: Change) -> ApiKey:
         """Revoke one key; revoking it again changes nothing. The key as it is now.
@@ -159,8 +197,8 @@ class SqliteStore:
         Raises:
             NotFound: the tenant has no such key.
         """
-        return await self._db.write(lambda db: sqlite_state.revoke_key(db, tenant_id, key_id, change))
+        return await self._write(lambda writing: sqlite_keys.revoke_key(writing, tenant_id, key_id, change))
 
     async def revoke_all(self, tenant_id: str, change: Change) -> Sequence[str]:
         """Revoke every live key of the tenant; the ids of those that were live."""
-        return await self._db.write(lambda db: sqlite_state.revoke_all(db, tenant_id, change))
+        return await self._write(lambda writing: sqlite_state.revoke_all(writing, tenant_id, change))

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import Final, TypeVar
 
 from extauthz.errors import ProviderError
-from extauthz.providers.sqlite_file import FileLink, SqliteFile
+from extauthz.providers.sqlite_file import NO_SYNC, SYNC, FileLink, SqliteFile
 from extauthz.providers.sqlite_schema import Kind, Migrations
 from extauthz.providers.sqlite_worker import Job, Work, Worker
 
@@ -40,6 +40,7 @@ class SqliteDatabase:
         durable: bool = True,
     ) -> None:
         kind = Kind(application_id=application_id, migrations=migrations)
+        self._durable = durable
         self._file = SqliteFile(Path(path), kind, durable=durable)
         self._read_lane = _Lane("sqlite-read", [FileLink(self._file, read_only=True) for _ in range(readers)], patience)
         self._write_lane = _Lane("sqlite-write", [FileLink(self._file, read_only=False)], patience)
@@ -77,15 +78,18 @@ class SqliteDatabase:
         """
         return await self._read_lane.run(fn)
 
-    async def write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, fn: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
         """What `fn` returns, run as one transaction: committed when it returns, rolled back when it raises.
+
+        `durable` False: it may be lost when the machine loses power, whatever holds for the file.
 
         Raises: as `read`.
         """
-        return await self._write_lane.run(partial(_in_transaction, fn))
+        return await self._write_lane.run(partial(_in_transaction, fn, durable and self._durable))
 
 
-def _in_transaction(fn: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+def _in_transaction(fn: Callable[[sqlite3.Connection], T], durable: bool, connection: sqlite3.Connection) -> T:  # noqa: FBT001 - bound by a partial
+    connection.execute(SYNC if durable else NO_SYNC)
     # IMMEDIATE takes the write lock first: what `fn` reads can't change before it writes, in this process or another.
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -19,6 +19,11 @@ _UPGRADE_WAIT: Final = 30.0
 _STOP_CHECK_EVERY: Final = 10_000
 """Steps of SQLite's virtual machine (about a millisecond) between two looks at whether the caller is still there."""
 
+# NORMAL never damages a WAL database; what it may lose when the machine loses power is the last commits. Where those are a
+# revoked key or an audit record that is too much, and so rare that the sync costs nothing.
+SYNC: Final = "PRAGMA synchronous = FULL"
+NO_SYNC: Final = "PRAGMA synchronous = NORMAL"
+
 
 class SqliteFile:
     """One database file, shared by all connections of a process."""
@@ -54,9 +59,7 @@ class SqliteFile:
             return connection
 
     def _configure(self, connection: sqlite3.Connection, *, read_only: bool) -> None:
-        # NORMAL never damages a WAL database; what it may lose when the machine loses power is the last commits. Where those
-        # are a revoked key or an audit record that is too much, and so rare that the sync costs nothing.
-        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'NORMAL'}")
+        connection.execute(SYNC if self._durable else NO_SYNC)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA query_only = ON" if read_only else "PRAGMA journal_mode = WAL")

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from extauthz.providers.memory import MemoryStore
 from extauthz.providers.sqlite import SqliteStore
+from extauthz.testing.contracts_changes import ONE, TWO, SharedStoreContract
 from extauthz.testing.contracts_stores import StoreContract
 
 
@@ -21,7 +22,7 @@ class TestBilling005MemoryStore(StoreContract):
             await store.close()
 
 
-class TestBilling005SqliteStore(StoreContract):
+class TestBilling005SqliteStore(StoreContract, SharedStoreContract):
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[SqliteStore]:
         with TemporaryDirectory() as directory:
@@ -31,3 +32,15 @@ class TestBilling005SqliteStore(StoreContract):
                 yield store
             finally:
                 await store.close()
+
+    @asynccontextmanager
+    async def opened_twice(self) -> AsyncIterator[tuple[SqliteStore, SqliteStore]]:
+        with TemporaryDirectory() as directory:
+            one, two = (SqliteStore(Path(directory) / "state.db", replica=replica) for replica in (ONE, TWO))
+            await one.start()
+            await two.start()
+            try:
+                yield one, two
+            finally:
+                await two.close()
+                await one.close()

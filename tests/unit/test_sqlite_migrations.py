@@ -16,6 +16,7 @@ from extauthz.providers.sqlite_db import SqliteDatabase
 from extauthz.providers.sqlite_schema import Kind, Migrations, SchemaState, SchemaStatus
 
 APPLICATION_ID = 0x7E57
+STATE_TABLES = {"tenants", "billing", "api_keys", "audit", "changes", "replicas", "planned_terminations"}
 FIRST = """
 from alembic import op
 import sqlalchemy as sa
@@ -79,7 +80,7 @@ def test_an_absent_file_is_made_and_upgraded(tmp_path: Path) -> None:
     assert sqlite.upgrade(str(path)) == expected
     assert sqlite.upgrade(path) == sqlite.status(str(path)) == expected
     assert path.stat().st_mode & 0o777 == 0o600
-    assert tables(path) == {"tenants", "billing", "api_keys", "audit", "sqlite_sequence"}
+    assert tables(path) == STATE_TABLES | {"sqlite_sequence"}
 
 
 def test_status_makes_nothing(tmp_path: Path) -> None:

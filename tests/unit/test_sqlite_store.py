@@ -11,7 +11,7 @@ import pytest
 from extauthz.errors import InvalidRecord, InvalidTransition, ProviderError
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.lifecycle import LifecycleState, Onboarding
-from extauthz.providers import sqlite_state
+from extauthz.providers import sqlite_keys, sqlite_state
 from extauthz.providers.sqlite import SqliteStore
 from extauthz.testing.contracts_lifecycle import MOVE
 from extauthz.testing.contracts_values import ACME, a_change, a_key, a_tenant, moves_in, refused
@@ -203,7 +203,7 @@ async def test_offboard_010_the_audit_trail_is_append_only(store: SqliteStore, s
     assert await store.history(ACME) == before != ()
 
 
-@pytest.mark.parametrize("query", [sqlite_state.FIND_LIFECYCLE, sqlite_state.FIND_BILLING, sqlite_state.FIND_KEY])
+@pytest.mark.parametrize("query", [sqlite_state.FIND_LIFECYCLE, sqlite_state.FIND_BILLING, sqlite_keys.FIND_KEY])
 def test_a_look_up_is_one_search_by_primary_key(tmp_path: Path, query: str) -> None:
     asyncio.run(_made(tmp_path / "state.db"))
     connection = sqlite3.connect(tmp_path / "state.db")
