@@ -12,6 +12,7 @@ from math import ceil
 from typing import Any, Final, Generic, TypeVar
 
 from extauthz.errors import InvalidRecord, ProviderBusy, ProviderTimeout
+from extauthz.model import trace
 from extauthz.model.deadline import Clock
 from extauthz.model.decision import FallbackReason
 from extauthz.ports import ProviderObserver
@@ -126,8 +127,7 @@ class Caller:
         except CircuitOpen:
             leave()
             return FallbackReason.CIRCUIT_OPEN
-        # A fresh context, or the call would log and trace under whoever came first.
-        Context().run(self._launch, _Call(permit, self._clock(), landed, leave), call)
+        _fresh_context().run(self._launch, _Call(permit, self._clock(), landed, leave), call)
         return None
 
     def _launch(self, flying: _Call[T], call: Callable[[], Awaitable[T]]) -> None:
@@ -184,6 +184,18 @@ class Caller:
             flying.task.cancel()
         if calls:
             await asyncio.wait({flying.task for flying in calls}, timeout=CLOSE_PATIENCE)
+
+
+def _fresh_context() -> Context:
+    """A context for a call that outlives the one who asked: it must not log as part of that request.
+
+    Of the request it keeps one thing, the trace that a remote provider is told: what caused the call belongs to it.
+    """
+    context = Context()
+    traceparent = trace.current.get()
+    if traceparent:
+        context.run(trace.current.set, traceparent)
+    return context
 
 
 async def _drive(call: Callable[[], Awaitable[T]]) -> T:

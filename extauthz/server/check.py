@@ -8,6 +8,7 @@ import structlog
 import uuid_utils
 
 from extauthz.errors import ExtauthzError
+from extauthz.model import trace
 from extauthz.model.deadline import Clock, Deadline
 from extauthz.model.decision import Decision, Denial, Gate, Reason
 from extauthz.model.request import CheckRequest
@@ -90,6 +91,8 @@ class Checker:
         if remaining is not None and remaining <= 0:
             raise DeadlinePassed("the deadline had passed on arrival")
         request = decode(message, trusted_transport=trusted_transport)
+        # Every call of the front end has a context of its own, so there is nothing to set back.
+        trace.current.set(_traceparent(request))
         decision = await self._decide(request, self._deadline(started, remaining))
         answer, decision = self._encode(decision, request, self._clock() - started)
         readable = None if decision.reason is Reason.MESSAGE else request
@@ -134,6 +137,12 @@ class Checker:
     def _internal(self, decision_id: str, error: Exception) -> Decision:
         _log_failure("check_failed", decision_id, error)
         return Decision(decision_id=decision_id, denial=_INTERNAL, route=None)
+
+
+def _traceparent(request: CheckRequest) -> str:
+    """The trace to which what is asked for this request belongs; empty where there is none."""
+    text = request.headers.get(trace.HEADER, "")
+    return text if text and trace.is_traceparent(text) else ""
 
 
 def _refusal(denial: Denial) -> Decision:

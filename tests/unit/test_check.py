@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.testing import capture_logs
 
+from extauthz.model import trace
 from extauthz.model.deadline import Deadline
 from extauthz.model.decision import Decision, Denial, Gate, Reason
 from extauthz.model.request import CheckRequest
@@ -99,6 +100,27 @@ async def test_the_deadline_is_the_sooner_of_callers_and_ours_less_the_margin(
     [(_, deadline)] = tested.decider.asked
     assert deadline.at == pytest.approx(started + due)
     assert deadline.hard_at == pytest.approx(started + given_up)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", True),
+        ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", False),
+        ("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", False),
+        ("nonsense\r\n", False),
+        (None, False),
+    ],
+)
+async def test_what_is_asked_for_a_request_belongs_to_its_trace(sent: str | None, kept: bool) -> None:  # noqa: FBT001 - a row of the table
+    seen: list[str] = []
+
+    async def look(_request: CheckRequest, _deadline: Deadline) -> Decision:
+        seen.append(trace.current.get())
+        return oracle.decision()
+
+    await bench(look).ask(oracle.message({} if sent is None else {"traceparent": sent}))
+    assert seen == [sent if kept else ""]
 
 
 @pytest.mark.parametrize("remaining", [0.0, -1.0])

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from extauthz.errors import InvalidRecord, ProviderError
+from extauthz.errors import InvalidRecord, ProviderBusy, ProviderError
+from extauthz.model import trace
 from extauthz.model.deadline import Deadline
 from extauthz.model.decision import FallbackReason, Source
 from extauthz.ports import CacheResult, CircuitState, Fetched, Unavailable
@@ -417,6 +418,21 @@ async def test_a_load_does_not_run_in_the_context_of_who_came_first() -> None:
     assert seen == ["none"]
 
 
+@in_virtual_time
+async def test_a_load_keeps_the_trace_of_the_request_that_caused_it() -> None:
+    seen: list[str] = []
+
+    async def looks(_key: str) -> str | None:
+        seen.append(trace.current.get())
+        return "x"
+
+    world = World(looks)
+    await world.get("a")
+    with trace.tracing("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"):
+        await world.get("b")
+    assert seen == ["", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]
+
+
 # Last known
 
 
@@ -635,6 +651,18 @@ async def test_a_full_bulkhead_refuses_at_once_and_leaves_the_breaker_alone() ->
     assert world.log.refusals == 50
     assert world.most_running == 8
     await asyncio.gather(*held)
+
+
+@in_virtual_time
+async def test_a_used_up_connection_pool_is_a_full_bulkhead_and_leaves_the_breaker_alone() -> None:
+    async def busy(_key: str) -> str | None:
+        raise ProviderBusy("no connection is free")
+
+    world = World(busy)
+    for number in range(10):
+        assert (await world.refused(f"t{number}")).reason is FallbackReason.BULKHEAD
+    assert not world.breaker.failing
+    assert (world.log.refusals, world.log.calls) == (10, [])
 
 
 @in_virtual_time
