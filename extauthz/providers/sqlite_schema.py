@@ -6,11 +6,13 @@ Alembic (half a second).
 
 import sqlite3
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from extauthz.errors import SchemaMismatch
+from extauthz.providers.schema_status import Migrations, SchemaState, SchemaStatus, mismatch, schema_status
+
+__all__ = ["Kind", "Migrations", "SchemaState", "SchemaStatus"]
 
 BUSY_TIMEOUT: Final = 0.025
 """Seconds that SQLite itself waits for a lock, uninterruptibly. Short: the worker tries again as long as it is wanted."""
@@ -21,42 +23,11 @@ _USES: Final = {STATE_APPLICATION_ID: "tenants, plans and keys", EVENTS_APPLICAT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Migrations:
-    """The migrations of one schema: the directory of its versions, and their revisions, oldest first."""
-
-    directory: Path
-    revisions: tuple[str, ...]
-
-    @property
-    def head(self) -> str:
-        """The newest revision."""
-        return self.revisions[-1]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """What a file is for. `application_id` stands in the file's own header, so that one is never taken for another."""
 
     application_id: int
     migrations: Migrations
-
-
-class SchemaState(StrEnum):
-    """How a file's schema stands to the one this version needs."""
-
-    EMPTY = "empty"
-    CURRENT = "current"
-    OLDER = "older"
-    NEWER = "newer"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchemaStatus:
-    """A file's schema. `revision` is None where the file is empty."""
-
-    state: SchemaState
-    revision: str | None
-    needed: str
 
 
 def require_current(connection: sqlite3.Connection, path: Path, kind: Kind) -> None:
@@ -88,14 +59,7 @@ def require_upgraded(path: Path, kind: Kind, *, wait: float) -> SchemaStatus:
 
 def _require_current(path: Path, status: SchemaStatus) -> None:
     if status.state is not SchemaState.CURRENT:
-        raise SchemaMismatch(_mismatch(path, status))
-
-
-def _mismatch(path: Path, status: SchemaStatus) -> str:
-    found = f"{path}: the schema is at revision {status.revision}, this version of extauthz needs {status.needed}; "
-    if status.state is SchemaState.OLDER:
-        return found + "run `extauthz db upgrade`"
-    return found + "it was upgraded by a newer version: use that one (`extauthz db upgrade` never goes back)"
+        raise SchemaMismatch(mismatch(str(path), status))
 
 
 def read_status(connection: sqlite3.Connection, path: Path, kind: Kind) -> SchemaStatus:
@@ -105,16 +69,7 @@ def read_status(connection: sqlite3.Connection, path: Path, kind: Kind) -> Schem
         SchemaMismatch: the file belongs to something else.
         sqlite3.Error: it cannot be read.
     """
-    revision = _revision(connection, path, kind)
-    return SchemaStatus(state=_compare(revision, kind.migrations), revision=revision, needed=kind.migrations.head)
-
-
-def _compare(revision: str | None, migrations: Migrations) -> SchemaState:
-    if revision is None:
-        return SchemaState.EMPTY
-    if revision == migrations.head:
-        return SchemaState.CURRENT
-    return SchemaState.OLDER if revision in migrations.revisions else SchemaState.NEWER
+    return schema_status(_revision(connection, path, kind), kind.migrations)
 
 
 def _revision(connection: sqlite3.Connection, path: Path, kind: Kind) -> str | None:
