@@ -1,24 +1,17 @@
-"""Runs Alembic over an SQLite file: the one place that imports Alembic and SQLAlchemy, itself imported only when needed."""
+"""Brings an SQLite file to the newest schema. It needs Alembic and SQLAlchemy, and so is imported only when it is needed."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
-from typing import Final
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from extauthz.providers import sqlite_file, sqlite_schema
+from extauthz.providers.migrations.run import run_migrations
 from extauthz.providers.sqlite_schema import Kind, Migrations, SchemaState, SchemaStatus
-
-_SCRIPTS: Final = Path(__file__).parent / "migrations"
-_one_at_a_time: Final = Lock()
-"""Alembic keeps the migration that runs in a global; the state's and the events' file may be set up at the same moment."""
 
 
 def migrate(path: Path, kind: Kind, wait: float) -> SchemaStatus:
@@ -34,7 +27,7 @@ def migrate(path: Path, kind: Kind, wait: float) -> SchemaStatus:
     try:
         sqlite_schema.read_status(raw, path, kind)  # nothing of another program's file is changed, its journal neither
         raw.execute("PRAGMA journal_mode = WAL")
-        with _one_at_a_time, _borrowed(raw) as connection:
+        with _borrowed(raw) as connection:
             return _migrate_locked(raw, connection, path, kind)
     finally:
         raw.close()
@@ -70,17 +63,7 @@ def _borrowed(raw: sqlite3.Connection) -> Iterator[Connection]:
 
 
 def _upgrade(connection: Connection, migrations: Migrations) -> None:
-    config = Config()
-    config.set_main_option("script_location", _escaped(_SCRIPTS))
-    config.set_main_option("version_locations", _escaped(migrations.directory))
-    config.set_main_option("path_separator", "newline")
-    config.attributes["connection"] = connection
     try:
-        command.upgrade(config, migrations.head)
+        run_migrations(connection, migrations)
     except DBAPIError as error:
         raise error.orig or error from None  # SQLite's own error, for the one table
-
-
-def _escaped(path: Path) -> str:
-    """Alembic reads options with interpolation."""
-    return str(path).replace("%", "%%")
