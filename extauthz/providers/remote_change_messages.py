@@ -1,0 +1,95 @@
+"""Who changed what, as messages of the provider contracts, and back; and the checks that all such messages share.
+
+`write_...` makes a message of a value, `read_...` a value of a message. What has been sent by others is checked here.
+"""
+
+import math
+
+from extauthz._gen.provider.v1 import common_pb2
+from extauthz.errors import InvalidRecord
+from extauthz.model.identity import Actor
+from extauthz.model.lifecycle import AuditRecord, Change
+from extauthz.providers.remote_words import ACTOR_TYPES
+
+
+def read_time(seconds: float) -> float:
+    """Unix seconds.
+
+    Raises:
+        InvalidRecord: no finite number; a key that expires at NaN would never expire.
+    """
+    if not math.isfinite(seconds):
+        raise InvalidRecord("a time is not a finite number")
+    return seconds
+
+
+def read_id(text: str) -> str:
+    """The id of a tenant or key.
+
+    Raises:
+        InvalidRecord: it is empty, which is what a field that was left out looks like.
+    """
+    if not text:
+        raise InvalidRecord("an id is missing")
+    return text
+
+
+def write_actor(actor: Actor) -> common_pb2.Actor:
+    """An actor."""
+    return common_pb2.Actor(type=ACTOR_TYPES.number(actor.type), id=actor.id)
+
+
+def read_actor(message: common_pb2.Actor) -> Actor:
+    """An actor.
+
+    Raises:
+        InvalidRecord: its type is not known.
+    """
+    return Actor(type=ACTOR_TYPES.member(message.type), id=message.id)
+
+
+def write_change(change: Change) -> common_pb2.Change:
+    """A change."""
+    return common_pb2.Change(
+        actor=write_actor(change.actor), reason=change.reason, at=change.at, request_id=change.request_id
+    )
+
+
+def read_change(message: common_pb2.Change) -> Change:
+    """A change.
+
+    Raises:
+        InvalidRecord: it says neither who nor when.
+    """
+    return Change(
+        actor=read_actor(message.actor),
+        reason=message.reason,
+        at=read_time(message.at),
+        request_id=message.request_id,
+    )
+
+
+def write_audit(record: AuditRecord) -> common_pb2.AuditRecord:
+    """An audit record."""
+    return common_pb2.AuditRecord(
+        tenant_id=record.tenant_id,
+        what=record.what,
+        before=record.before,
+        after=record.after,
+        change=write_change(record.change),
+    )
+
+
+def read_audit(message: common_pb2.AuditRecord) -> AuditRecord:
+    """An audit record.
+
+    Raises:
+        InvalidRecord: it cannot be read.
+    """
+    return AuditRecord(
+        tenant_id=read_id(message.tenant_id),
+        what=message.what,
+        before=message.before,
+        after=message.after,
+        change=read_change(message.change),
+    )

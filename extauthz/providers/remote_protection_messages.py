@@ -1,0 +1,136 @@
+"""Charges and their answers as messages of the provider contracts, and back. What has been sent by others is checked here."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from extauthz._gen.provider.v1 import protection_pb2 as pb
+from extauthz.errors import InvalidRecord
+from extauthz.model.billing import Limits
+from extauthz.model.protection import CHARGED, Charge, ChargeResult, Dimension, Exceeded, RateStatus, Usage
+from extauthz.providers.remote_words import DIMENSIONS
+
+_ORDER: Final = {dimension: place for place, dimension in enumerate(CHARGED)}
+
+
+def write_charge(charge: Charge) -> pb.ChargeRequest:
+    """A charge."""
+    limits = charge.limits
+    return pb.ChargeRequest(
+        tenant_id=charge.tenant_id,
+        limits=pb.Limits(
+            rate=limits.rate,
+            burst=limits.burst,
+            max_requests_per_day=limits.max_requests_per_day,
+            max_cost_per_day_micros=limits.max_cost_per_day,
+        ),
+        blocking=[DIMENSIONS.number(each) for each in CHARGED if each in charge.blocking],
+        cost_micros=charge.cost,
+        dry_run=not charge.commit,
+    )
+
+
+def read_charge(message: pb.ChargeRequest) -> Charge:
+    """A charge.
+
+    Raises:
+        InvalidRecord: it names no tenant or a dimension that is not known here, or counts backwards.
+    """
+    limits = message.limits
+    if not message.tenant_id:
+        raise InvalidRecord("a charge names no tenant")
+    return Charge(
+        tenant_id=message.tenant_id,
+        limits=Limits(
+            rate=_count(limits.rate) if limits.HasField("rate") else None,
+            burst=_count(limits.burst) if limits.HasField("burst") else None,
+            max_requests_per_day=(
+                _count(limits.max_requests_per_day) if limits.HasField("max_requests_per_day") else None
+            ),
+            max_cost_per_day=(
+                _count(limits.max_cost_per_day_micros) if limits.HasField("max_cost_per_day_micros") else None
+            ),
+        ),
+        blocking=frozenset(DIMENSIONS.member(each) for each in message.blocking),
+        cost=_count(message.cost_micros),
+        commit=not message.dry_run,
+    )
+
+
+def write_result(result: ChargeResult) -> pb.ChargeResponse:
+    """The answer to a charge."""
+    rate = result.rate
+    return pb.ChargeResponse(
+        charged=result.charged,
+        exceeded=[
+            pb.Exceeded(
+                dimension=DIMENSIONS.number(each.dimension),
+                wait_us=each.wait_us,
+                current=each.current,
+                allowed=each.allowed,
+            )
+            for each in result.exceeded
+        ],
+        near=[DIMENSIONS.number(each) for each in result.near],
+        rate=None
+        if rate is None
+        else pb.RateStatus(limit=rate.limit, remaining=rate.remaining, reset_us=rate.reset_us),
+    )
+
+
+def read_result(blocking: frozenset[Dimension], message: pb.ChargeResponse) -> ChargeResult:
+    """The answer to a charge for which those dimensions are `blocking`; `exceeded` and `near` are put into the locked order.
+
+    Raises:
+        InvalidRecord: it cannot be read, or contradicts itself. An empty one does: it was neither charged nor is anything
+            exceeded.
+    """
+    exceeded = {DIMENSIONS.member(each.dimension): each for each in message.exceeded}
+    if len(exceeded) != len(message.exceeded):
+        raise InvalidRecord("the answer to a charge names a dimension twice")
+    if message.charged is not blocking.isdisjoint(exceeded):
+        raise InvalidRecord("the answer to a charge contradicts itself: charged, and exceeded what blocks, or neither")
+    return ChargeResult(
+        charged=message.charged,
+        exceeded=tuple(_read_exceeded(each, exceeded[each]) for each in _in_order(exceeded)),
+        near=_in_order({DIMENSIONS.member(each) for each in message.near}),
+        rate=_read_rate(message.rate) if message.HasField("rate") else None,
+    )
+
+
+def _read_exceeded(dimension: Dimension, message: pb.Exceeded) -> Exceeded:
+    return Exceeded(
+        dimension=dimension,
+        wait_us=_count(message.wait_us),
+        current=_count(message.current),
+        allowed=_count(message.allowed),
+    )
+
+
+def _read_rate(message: pb.RateStatus) -> RateStatus:
+    return RateStatus(
+        limit=_count(message.limit), remaining=_count(message.remaining), reset_us=_count(message.reset_us)
+    )
+
+
+def _in_order(dimensions: Iterable[Dimension]) -> tuple[Dimension, ...]:
+    return tuple(sorted(dimensions, key=_ORDER.__getitem__))
+
+
+def write_usage(usage: Usage) -> pb.Usage:
+    """What was used today."""
+    return pb.Usage(requests_today=usage.requests_today, cost_today_micros=usage.cost_today)
+
+
+def read_usage(message: pb.Usage) -> Usage:
+    """What was used today.
+
+    Raises:
+        InvalidRecord: it counts backwards.
+    """
+    return Usage(requests_today=_count(message.requests_today), cost_today=_count(message.cost_today_micros))
+
+
+def _count(number: int) -> int:
+    if number < 0:
+        raise InvalidRecord(f"a count of {number} is not possible")
+    return number
