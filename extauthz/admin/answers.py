@@ -98,10 +98,11 @@ def _as_form(content: object, form: type[Body]) -> Body:
     try:
         return form.model_validate(content)
     except ValidationError as error:
-        raise bad_request("; ".join(_fault(fault["loc"], fault["msg"]) for fault in error.errors())) from None
+        raise bad_request("; ".join(fault_text(fault["loc"], fault["msg"]) for fault in error.errors())) from None
 
 
-def _fault(where: tuple[int | str, ...], message: str) -> str:
+def fault_text(where: tuple[int | str, ...], message: str) -> str:
+    """What pydantic has to say about a field, in our words."""
     name = ".".join(str(part) for part in where) or "body"
     return f"{name}: {message.removeprefix('Value error, ')}"
 

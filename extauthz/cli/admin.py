@@ -1,25 +1,20 @@
-"""Talking to the admin port, and what to say when it does not answer as hoped."""
+"""What commands that talk to the admin port share: their options, and a call."""
 
 import asyncio
 import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 import click
 
-from extauthz.cli.app import Stop
+from extauthz.cli.admin_http import TOKEN_VARIABLE, AdminHttp
 from extauthz.cli.screen import Json, show_json
-from extauthz.model.identity import is_valid_id
-
-if TYPE_CHECKING:
-    import aiohttp
+from extauthz.model.identity import SYSTEM_TENANT, is_valid_id
 
 DEFAULT_URL: Final = "http://127.0.0.1:9190"
-TOKEN_VARIABLE: Final = "EXTAUTHZ_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +36,18 @@ class AdminPort:
         Raises:
             Stop: there is no answer, or not the one hoped for; the message says what to do.
         """
-        url = self.url + "".join(f"/{quote(step, safe='')}" for step in path)
+        where = "".join(f"/{quote(step, safe='')}" for step in path)
         if query:
-            url += "?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-        return asyncio.run(_call(self, method, url, body))
+            where += "?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+        return asyncio.run(self._call(method, where, None if body is None else json.dumps(body).encode()))
+
+    async def _call(self, method: str, where: str, body: bytes | None) -> Json:
+        async with self.connected() as http:
+            return await http.ask(method, where, body)
+
+    def connected(self) -> AdminHttp:
+        """For a command of many calls."""
+        return AdminHttp(self.url, self.token, self.timeout)
 
     def show(self, content: Json, table: Callable[[Json], None]) -> None:
         """Show an answer as `--output` wants it."""
@@ -81,13 +84,16 @@ reason_option = click.option("--reason", required=True, metavar="TEXT", help="Wh
 
 
 class TenantId(click.ParamType[str]):
-    """The id of a tenant, checked before it becomes part of a URL."""
+    """The id of a tenant, checked before it becomes part of a URL; with `or_system` also `_system`."""
 
     name = "tenant"
 
+    def __init__(self, *, or_system: bool = False) -> None:
+        self._or_system = or_system
+
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The id itself."""
-        if not is_valid_id(value):
+        if not is_valid_id(value) and not (self._or_system and value == SYSTEM_TENANT):
             self.fail(
                 f"{value!r} is no tenant's id: 1 to 128 letters, digits, _, . and -, beginning with a letter or digit",
                 param,
@@ -97,6 +103,7 @@ class TenantId(click.ParamType[str]):
 
 
 TENANT: Final = TenantId()
+TENANT_OR_SYSTEM: Final = TenantId(or_system=True)
 
 
 def _checked_url(url: str) -> str:
@@ -115,63 +122,3 @@ def _checked_token(token: str) -> str:
     if not (token.isascii() and token.isprintable()):
         raise click.BadParameter(f"must be printable ASCII (--token or {TOKEN_VARIABLE})", param_hint="--token")
     return token
-
-
-async def _call(port: AdminPort, method: str, url: str, body: Json | None) -> Json:
-    import aiohttp  # noqa: PLC0415 - a fifth of a second that `--help` does not need
-    from yarl import URL  # noqa: PLC0415 - see above
-
-    headers = {"accept": "application/json"} | ({"authorization": f"Bearer {port.token}"} if port.token else {})
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=port.timeout)) as session,
-            session.request(
-                method, URL(url, encoded=True), json=body, headers=headers, allow_redirects=False
-            ) as response,
-        ):
-            return _read(port, response.status, await response.read())
-    except TimeoutError:
-        raise Stop(
-            f"the admin port at {port.url} gave no answer within {port.timeout:g} s; is the service stuck?"
-        ) from None
-    except (aiohttp.ClientError, OSError) as error:
-        raise Stop(f"cannot reach the admin port at {port.url}: {_why(error)}") from None
-
-
-def _why(error: "aiohttp.ClientError | OSError") -> str:
-    import aiohttp  # noqa: PLC0415 - see _call
-
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "there is no such host; give the right one with --admin URL"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "TLS failed; is it http:// rather than https://?"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return "nothing listens there; start `extauthz serve`, or give the right address with --admin URL"
-    return "what answers there does not speak HTTP, or went away; is this the admin port?"
-
-
-def _read(port: AdminPort, status: int, raw: bytes) -> Json:
-    try:
-        content = json.loads(raw)
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise Stop(
-            f"{port.url} answered {status} with something that is no JSON object; is this the admin port of extauthz?"
-        )
-    if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        raise Stop(_refusal(port, status, content))
-    return content
-
-
-def _refusal(port: AdminPort, status: int, content: Json) -> str:
-    code = str(content.get("error", status))
-    detail = f"{code}: {content['detail']}" if content.get("detail") else code
-    if status == HTTPStatus.UNAUTHORIZED:
-        state = "is not the right one" if port.token else "is missing"
-        return f"the admin token {state}: set {TOKEN_VARIABLE} to the token that the service was started with"
-    if code == "admin_disabled":
-        return f"the service has no admin token: start it with {TOKEN_VARIABLE} or admin.token_file set, then try again"
-    if code == "foreign_host":
-        return f"{detail} (the name in --admin URL must be listed there)"
-    return "".join(letter if letter.isprintable() else " " for letter in detail)

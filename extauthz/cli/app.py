@@ -16,8 +16,11 @@ _NOUNS: Final = {
     "demo": ("extauthz.cli.demo:demo", "Try everything on this machine, with a real Envoy."),
     "tenant": ("extauthz.cli.tenant:tenant", "Create, look at and change tenants."),
     "key": ("extauthz.cli.key:key", "Issue, list and revoke API keys."),
+    "usage": ("extauthz.cli.limits:usage", "Report cost that is known only afterwards."),
+    "ratelimits": ("extauthz.cli.limits:ratelimits", "Clear rate-limit state."),
     "check": ("extauthz.cli.check:check", "Explain one decision."),
     "config": ("extauthz.cli.config:config", "Show and check the configuration."),
+    "db": ("extauthz.cli.db:db", "Bring databases up to date, and check them."),
     "envoy": ("extauthz.cli.envoy:envoy", "Make an Envoy configuration."),
 }
 
@@ -77,8 +80,8 @@ def told_plainly() -> Iterator[None]:
         raise BadConfiguration(str(error)) from None
     except ExtauthzError as error:
         raise Stop(str(error)) from None
-    except (click.ClickException, click.exceptions.Exit, click.Abort):
-        raise
+    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        raise  # click has an end for each of these
     except Exception as error:
         if sys.flags.dev_mode:
             raise

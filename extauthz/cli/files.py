@@ -1,11 +1,16 @@
-"""Reading a configuration for a command."""
+"""Files that commands read and write."""
 
 import os
-from collections.abc import Iterable, Mapping
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
+
+from extauthz.cli.app import Stop
 
 if TYPE_CHECKING:
     from extauthz.config import Loaded
@@ -30,3 +35,43 @@ def warn(warnings: Iterable[object]) -> None:
     """One line each on standard error."""
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[IO[bytes]]:
+    """Somewhere to write that becomes `target` when the context is left without an error; `-` is standard output.
+
+    What is no regular file (a pipe, a device) is written as it is.
+
+    Raises:
+        Stop: it cannot be written.
+    """
+    try:
+        if str(target) == "-":
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        elif target.exists() and not target.is_file():
+            with target.open("wb") as file:
+                yield file
+        else:
+            yield from _beside(target.resolve())
+    except BrokenPipeError:
+        raise  # whoever read it has enough
+    except OSError as error:
+        raise Stop(f"{target}: cannot be written ({error.strerror})") from None
+
+
+def _beside(target: Path) -> Iterator[IO[bytes]]:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(handle)
+        if target.exists():
+            part.chmod(target.stat().st_mode & 0o777)
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

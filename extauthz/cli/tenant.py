@@ -4,8 +4,10 @@ import sys
 
 import click
 
-from extauthz.cli.admin import TENANT, AdminPort, reason_option, talks_to_admin
+from extauthz.cli.admin import TENANT, TENANT_OR_SYSTEM, AdminPort, reason_option, talks_to_admin
 from extauthz.cli.app import Noun
+from extauthz.cli.tenant_export import export
+from extauthz.cli.tenant_import import import_
 from extauthz.cli.tenant_view import show_move, show_page, show_tenant, show_trail
 from extauthz.model.billing import BillingState
 from extauthz.model.lifecycle import LifecycleState, Onboarding
@@ -179,16 +181,21 @@ def onboarding(port: AdminPort, tenant_id: str, state: str, reason: str) -> None
 
 
 @tenant.command(short_help="Show what was changed, by whom and why.")
-@click.argument("tenant_id", metavar="TENANT", type=TENANT)
+@click.argument("tenant_id", metavar="TENANT", type=TENANT_OR_SYSTEM)
 @talks_to_admin
 def history(port: AdminPort, tenant_id: str) -> None:
-    """Show what was changed, by whom and why, oldest first.
+    """Show what was changed, by whom and why, oldest first; that of `_system` has what concerns no tenant alone.
 
     \b
     Example:
       extauthz tenant history acme
+      extauthz tenant history _system
     """  # noqa: D301 - see tenant
     port.show(port.call("GET", "tenants", tenant_id, "history"), show_trail)
+
+
+tenant.add_command(import_)
+tenant.add_command(export)
 
 
 def _move(port: AdminPort, tenant_id: str, to: LifecycleState, reason: str) -> None:
