@@ -2,28 +2,27 @@
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import ClassVar, Final
 
+from extauthz.errors import IdempotencyConflict
 from extauthz.model.billing import Limits
-from extauthz.model.bucket import charged, drained, remaining, reset_us, wait_us
+from extauthz.model.bucket import charged, drained
 from extauthz.model.deadline import Clock
 from extauthz.model.protection import (
     BURST_PERIOD_US,
     RATE_PERIOD_US,
     Charge,
     ChargeResult,
-    Dimension,
     Exceeded,
-    RateStatus,
     Usage,
 )
 from extauthz.ports import WallClock
+from extauthz.providers.memory_protection_keys import UsageKey, UsageKeys
+from extauthz.providers.protection_answer import LARGEST_COUNT, answer, over_limits, saturated
 
 _DAY: Final = 86_400
 _DAY_US: Final = _DAY * 1_000_000
-
-_CHARGED: Final = ChargeResult(charged=True)
-"""The commonest answer to a request without a rate limit: one object for all."""
 
 
 class _Account:
@@ -82,6 +81,9 @@ class MemoryProtection:
         self._wall = wall
         self._accounts: dict[str, _Account] = {}
         self._ring: deque[_Account] = deque()  # every account, in the order of the sweep
+        self._keys = UsageKeys()
+        self.changes = 0
+        """Moves on whenever a day count or a key changes."""
         self._day = 0
         self._day_start = self._day_end = 0.0
 
@@ -110,25 +112,73 @@ class MemoryProtection:
             or (n_burst is not None and burst > (n_burst - 1) * BURST_PERIOD_US)
             or (budget is not None and (account.cost + charge.cost > budget or budget == 0))
         ):
-            exceeded = self._exceeded(charge, account, rate, burst)
+            exceeded = over_limits(charge, account.requests, account.cost, rate, burst, self._to_midnight())
             if not charge.blocking.isdisjoint([each.dimension for each in exceeded]):
-                return _result(exceeded, limits, account.requests, account.cost, rate, burst, passed=False)
-        requests, cost = account.requests + 1, account.cost + charge.cost
+                return answer(exceeded, limits, account.requests, account.cost, rate, burst, passed=False)
+        requests, cost = account.requests + 1, saturated(account.cost, charge.cost)
         if n_rate is not None:
             rate = charged(rate, n_rate, RATE_PERIOD_US)
         if n_burst is not None:
             burst = charged(burst, n_burst, BURST_PERIOD_US)
         if charge.commit:
             self._commit(account, limits, now, requests, cost, rate, burst)
-        return _result(exceeded, limits, requests, cost, rate, burst, passed=True)
+        return answer(exceeded, limits, requests, cost, rate, burst, passed=True)
+
+    def today(self) -> int:
+        """The UTC day by the wall clock, in days since 1970."""
+        wall = self._wall()
+        if not self._day_start <= wall < self._day_end:
+            self._begin_day(int(wall // _DAY))
+        return self._day
+
+    def day_counts(self) -> list["_Account"]:
+        """Every account, as it is now; reading `tenant_id`, `day`, `requests` and `cost` of them later is safe too."""
+        return list(self._accounts.values())
+
+    def usage_keys(self) -> list[UsageKey]:
+        """Every idempotency key that is kept, oldest first."""
+        return self._keys.all()
+
+    def restore(self, counts: Iterable[tuple[str, int, int]], keys: Iterable[UsageKey]) -> None:
+        """Add what a snapshot holds of today: requests and cost by tenant, and the keys that still count."""
+        now = int(self._clock() * 1e6 + 0.5)
+        today = self.today()
+        for tenant_id, requests, cost in counts:
+            account = self._account(tenant_id)
+            self._keep(account, now)
+            account.requests = saturated(account.requests, requests)
+            account.cost = saturated(account.cost, cost)
+        for key in keys:
+            if abs(key.day - today) <= 1:
+                self._keys.add(key)
 
     async def usage(self, tenant_id: str) -> Usage:
         """What the tenant used today (UTC)."""
         account = self._account(tenant_id)
         return Usage(requests_today=account.requests, cost_today=account.cost)
 
+    async def record_usage(self, tenant_id: str, cost: int, idempotency_key: str) -> Usage:
+        """Add `cost` (micro-units, not negative), which is known only afterwards, to today's; the usage after it.
+
+        The same key again up to the end of the next day adds nothing.
+
+        Raises:
+            IdempotencyConflict: the tenant used this key before for another cost.
+        """
+        account = self._account(tenant_id)
+        cost = min(cost, LARGEST_COUNT)
+        known = self._keys.cost_of(tenant_id, idempotency_key, self._day)
+        if known is None:
+            self._keys.add(UsageKey(tenant_id, idempotency_key, cost, self._day))
+            self._keep(account, int(self._clock() * 1e6 + 0.5))
+            account.cost = saturated(account.cost, cost)
+        elif known != cost:
+            raise IdempotencyConflict("this idempotency key was used before for another cost")
+        return Usage(requests_today=account.requests, cost_today=account.cost)
+
     async def clear(self, tenant_id: str | None) -> None:
         """Forget rate and burst state and the day's counts of one tenant, or of all for None."""
+        self.changes += 1
         if tenant_id is None:
             self._accounts = {}  # what is still in the ring is dropped by the sweep, a little at a time
         else:
@@ -136,14 +186,12 @@ class MemoryProtection:
 
     def _account(self, tenant_id: str) -> _Account:
         """The tenant's account at today's counts; one that is not kept yet where there is none."""
-        wall = self._wall()
-        if not self._day_start <= wall < self._day_end:
-            self._begin_day(int(wall // _DAY))
+        day = self.today()
         account = self._accounts.get(tenant_id)
         if account is None:
-            return _Account(tenant_id, self._day)
-        if account.day != self._day:
-            account.turn(self._day)
+            return _Account(tenant_id, day)
+        if account.day != day:
+            account.turn(day)
         return account
 
     def _begin_day(self, day: int) -> None:
@@ -154,13 +202,9 @@ class MemoryProtection:
     def _commit(
         self, account: _Account, limits: Limits, now: int, requests: int, cost: int, rate: int, burst: int
     ) -> None:
-        if not account.seen_at and account.tenant_id not in self._accounts:
-            self._accounts[account.tenant_id] = account
-            self._ring.append(account)
-            self._sweep(now)  # two looks for one that is added: clearing and charging by turns cannot let the ring grow
+        self._keep(account, now)
         account.requests = requests
         account.cost = cost
-        account.seen_at = now
         if limits.rate is not None:
             account.rate = rate
             account.rate_at = now
@@ -168,6 +212,15 @@ class MemoryProtection:
             account.burst = burst
             account.burst_at = now
         self._sweep(now)
+
+    def _keep(self, account: _Account, now: int) -> None:
+        """See that the account is kept: its day's counts are about to change."""
+        self.changes += 1
+        if not account.seen_at and account.tenant_id not in self._accounts:
+            self._accounts[account.tenant_id] = account
+            self._ring.append(account)
+            self._sweep(now)  # two looks for one that is added: clearing and charging by turns cannot let the ring grow
+        account.seen_at = now
 
     def _sweep(self, now: int) -> None:
         """Look at one account: drop it when nothing in it counts any more, else move on.
@@ -185,55 +238,5 @@ class MemoryProtection:
             account.settle(now)
             self._ring.rotate(-1)
 
-    def _exceeded(self, charge: Charge, account: _Account, rate: int, burst: int) -> tuple[Exceeded, ...]:
-        limits = charge.limits
-        found: list[Exceeded] = []
-        quota, budget = limits.max_requests_per_day, limits.max_cost_per_day
-        if quota is not None and account.requests >= quota:
-            found.append(_over(Dimension.QUOTA, self._to_midnight(), account.requests, quota))
-        if limits.rate is not None:
-            found += _over_bucket(Dimension.RATE, rate, limits.rate, RATE_PERIOD_US)
-        if limits.burst is not None:
-            found += _over_bucket(Dimension.BURST, burst, limits.burst, BURST_PERIOD_US)
-        if budget is not None and (account.cost + charge.cost > budget or budget == 0):
-            found.append(_over(Dimension.COST, self._to_midnight(), account.cost, budget))
-        return tuple(found)
-
     def _to_midnight(self) -> int:
         return max(1, round((self._day_end - self._wall()) * 1e6))
-
-
-def _over(dimension: Dimension, wait: int, current: int, allowed: int) -> Exceeded:
-    return Exceeded(dimension=dimension, wait_us=wait, current=current, allowed=allowed)
-
-
-def _over_bucket(dimension: Dimension, deficit: int, limit: int, period_us: int) -> list[Exceeded]:
-    wait = wait_us(deficit, limit, period_us)
-    return [_over(dimension, wait, limit - remaining(deficit, limit, period_us), limit)] if wait else []
-
-
-def _result(
-    exceeded: tuple[Exceeded, ...], limits: Limits, requests: int, cost: int, rate: int, burst: int, *, passed: bool
-) -> ChargeResult:
-    """The answer, from where the counts stand now. Near is above 80 %, that is 5 * count > 4 * limit."""
-    quota, n_rate, n_burst, budget = limits.max_requests_per_day, limits.rate, limits.burst, limits.max_cost_per_day
-    near: list[Dimension] = []
-    if quota is not None and requests * 5 > quota * 4:
-        near.append(Dimension.QUOTA)
-    if n_rate is not None and rate * 5 > n_rate * (4 * RATE_PERIOD_US):
-        near.append(Dimension.RATE)
-    if n_burst is not None and burst * 5 > n_burst * (4 * BURST_PERIOD_US):
-        near.append(Dimension.BURST)
-    if budget is not None and cost * 5 > budget * 4:
-        near.append(Dimension.COST)
-    if n_rate is not None:
-        return ChargeResult(charged=passed, exceeded=exceeded, near=tuple(near), rate=_rate_status(rate, n_rate))
-    return ChargeResult(charged=passed, exceeded=exceeded, near=tuple(near)) if near or exceeded else _CHARGED
-
-
-def _rate_status(deficit: int, limit: int) -> RateStatus:
-    return RateStatus(
-        limit=limit,
-        remaining=remaining(deficit, limit, RATE_PERIOD_US),
-        reset_us=reset_us(deficit, limit, RATE_PERIOD_US),
-    )

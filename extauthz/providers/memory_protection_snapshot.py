@@ -1,0 +1,223 @@
+"""Day counts that are kept in process survive a restart, in a file that is written anew every few seconds.
+
+Rate and burst are not in it: they are full again before a process is.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+import orjson
+
+from extauthz.providers.memory_protection import MemoryProtection
+from extauthz.providers.memory_protection_keys import UsageKey
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+EVERY: Final = 5.0
+"""Seconds between two writings; what a crash loses at most."""
+
+CLOSE_PATIENCE: Final = 5.0
+"""Seconds that `close` waits for a disk."""
+
+SLICE: Final = 1000
+"""Rows made into text in one turn of the event loop: well below a millisecond."""
+
+DAMAGED: Final = ".damaged"
+
+_FORMAT: Final = "extauthz-protection-1"
+_COUNT_FIELDS: Final = 3
+_KEY_FIELDS: Final = 4
+
+
+class _Damaged(ValueError):
+    """The file is not one that this class wrote, or not whole."""
+
+
+class _Content(NamedTuple):
+    """`counts` are (tenant, requests, cost) of `day`."""
+
+    day: int
+    counts: list[tuple[str, int, int]]
+    keys: list[UsageKey]
+
+
+class ProtectionSnapshot:
+    """Keeps the day counts of `provider` in a file: requests, cost, and idempotency keys.
+
+    Whatever is wrong with the file, the service runs. A damaged one is moved aside; one that cannot be written is tried again.
+
+    Args:
+        path: the file. It is replaced as a whole (mode 0600), so that it is never half written.
+        provider: whose counts.
+        every: seconds between two writings; nothing is written while nothing changes.
+    """
+
+    def __init__(self, path: str | Path, provider: MemoryProtection, *, every: float = EVERY) -> None:
+        self._path = Path(path)
+        self._provider = provider
+        self._every = every
+        self._written = provider.changes
+        self._failing = False
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take over what the file holds of today, and begin to write. Before the first charge, so that all are counted."""
+        content = await _in_thread(self._read)
+        if content is not None:
+            today = self._provider.today()
+            counts = content.counts if content.day == today else []
+            for start in range(0, max(len(counts), len(content.keys)), SLICE):
+                part = slice(start, start + SLICE)
+                self._provider.restore(counts[part], content.keys[part])
+                await asyncio.sleep(0)
+            self._written = self._provider.changes
+        self._task = asyncio.get_running_loop().create_task(self._keep_writing())
+
+    async def close(self) -> None:
+        """Write once more and end."""
+        self._stop.set()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=CLOSE_PATIENCE)
+            self._task.cancel()
+
+    async def _keep_writing(self) -> None:
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            while not stopping.done():
+                await asyncio.wait({stopping}, timeout=self._every)
+                if self._provider.changes != self._written:
+                    await self._write()
+        finally:
+            stopping.cancel()
+
+    async def _write(self) -> None:
+        changes = self._provider.changes
+        parts = [part async for part in self._parts()]
+        try:
+            await _in_thread(lambda: _replace(self._path, parts))
+        except OSError as error:
+            if not self._failing:
+                log.error("day counts cannot be written to %s (%s); tried again", self._path, error.strerror)  # noqa: TRY400 - the reason is in it
+            self._failing = True
+        else:
+            if self._failing:
+                log.warning("day counts are written to %s again", self._path)
+            self._failing = False
+            self._written = changes
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        """The file in pieces, made a slice at a time; others run in between."""
+        day = self._provider.today()
+        yield orjson.dumps([_FORMAT, day]) + b"\n"
+        accounts = self._provider.day_counts()
+        for start in range(0, len(accounts), SLICE):
+            yield _lines((a.tenant_id, a.requests, a.cost) for a in accounts[start : start + SLICE] if a.day == day)
+            await asyncio.sleep(0)
+        keys = self._provider.usage_keys()
+        for start in range(0, len(keys), SLICE):
+            yield _lines(list(key) for key in keys[start : start + SLICE] if key.day >= day - 1)
+            await asyncio.sleep(0)
+
+    def _read(self) -> _Content | None:
+        """What the file holds; None where there is none, or none that can be used."""
+        try:
+            return _parsed(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.error("day counts cannot be read from %s (%s)", self._path, error.strerror)  # noqa: TRY400 - the reason is in it
+        except _Damaged as error:
+            self._move_aside(error)
+        return None
+
+    def _move_aside(self, error: _Damaged) -> None:
+        aside = self._path.with_name(self._path.name + DAMAGED)
+        log.error("%s is damaged (%s): moved to %s, today is counted from nothing", self._path, error, aside)
+        with suppress(OSError):
+            self._path.replace(aside)
+
+
+def _lines(rows: Iterable[Sequence[str | int]]) -> bytes:
+    return b"".join(orjson.dumps(row) + b"\n" for row in rows)
+
+
+def _parsed(data: bytes) -> _Content:
+    """Read a file's bytes.
+
+    Raises:
+        _Damaged: they are not what `_replace` wrote.
+    """
+    head = data.partition(b"\n")[0]
+    body, _, checksum = data.removesuffix(b"\n").rpartition(b"\n")
+    try:
+        name, day = orjson.loads(head)
+        if name != _FORMAT or type(day) is not int:
+            raise _Damaged("its format is not known")
+        if orjson.loads(checksum) != zlib.crc32(body + b"\n"):
+            raise _Damaged("its checksum is wrong")
+        rows = [orjson.loads(line) for line in body.split(b"\n")[1:]]
+        return _Content(
+            day=day,
+            counts=[(str(row[0]), int(row[1]), int(row[2])) for row in rows if len(row) == _COUNT_FIELDS],
+            keys=[
+                UsageKey(str(row[0]), str(row[1]), int(row[2]), int(row[3])) for row in rows if len(row) == _KEY_FIELDS
+            ],
+        )
+    except (ValueError, TypeError) as error:
+        raise error if isinstance(error, _Damaged) else _Damaged("it cannot be read") from None
+
+
+def _replace(path: Path, parts: list[bytes]) -> None:
+    """Write a new file and put it in the place of the old one, on the disk before this returns."""
+    draft = path.with_name(path.name + ".new")
+    body = b"".join(parts)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(handle, 0o600)
+        file.write(body)
+        file.write(b"%d\n" % zlib.crc32(body))
+        file.flush()
+        os.fsync(handle)
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """What `work` gives, done on a thread that does not keep the process from ending where the disk hangs."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(error: Exception | None, value: list[T]) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(value[0])
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        error: Exception | None = None
+        value: list[T] = []
+        try:
+            value.append(work())
+        except Exception as caught:  # noqa: BLE001 - it is raised where it is awaited
+            error = caught
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, error, value)
+
+    threading.Thread(target=run, name="protection-snapshot", daemon=True).start()
+    return await future

@@ -1,0 +1,143 @@
+"""The primaries of a Redis Cluster, and which of them keeps a key."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from redis.crc import key_slot
+from redis.exceptions import AskError, ClusterDownError, MovedError
+
+from extauthz.errors import ExtauthzError, ProviderError
+from extauthz.providers.redis_dial import first_answer
+from extauthz.providers.redis_errors import again, translated
+from extauthz.providers.redis_link import Link, Reply
+from extauthz.providers.redis_pack import packed
+from extauthz.providers.redis_url import Place
+
+_SLOTS: Final = packed(b"CLUSTER", b"SLOTS")
+_ASKING: Final = packed(b"ASKING")
+
+_UNKNOWN_HOST: Final = b"?"
+
+PAUSE: Final = 0.1
+"""Seconds between two questions for the slots."""
+
+ASKED_AT_ONCE: Final = 3
+"""Nodes that are asked together where the slots are."""
+
+
+class Cluster:
+    """Asks the node that keeps a key.
+
+    A node that says the key is elsewhere has done nothing: it is asked once more there. Nothing else is asked twice.
+
+    Args:
+        seeds: nodes to ask first.
+        open_link: gives a link to a node.
+    """
+
+    def __init__(self, seeds: Sequence[Place], open_link: Callable[[Place], Link]) -> None:
+        self._seeds = tuple(seeds)
+        self._open_link = open_link
+        self._links: dict[Place, Link] = {}
+        self._owners: dict[int, Place] = {}
+        self._stale = True
+        self._learning: asyncio.Task[ExtauthzError | None] | None = None
+        self._not_before = 0.0
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def ask(self, key: bytes, command: bytes) -> Reply:
+        """The answer of the node that keeps `key`."""
+        slot = key_slot(key)
+        link = await self._keeper(slot)
+        try:
+            return await link.ask(command)
+        except AskError as elsewhere:  # MovedError is one too
+            return await self._elsewhere(slot, elsewhere, command)
+        except (ClusterDownError, ProviderError):
+            self._stale = True
+            raise
+
+    async def links(self) -> Sequence[Link]:
+        """A link to each primary that keeps any slots."""
+        await self._learn()
+        return [self._link(place) for place in dict.fromkeys(self._owners.values())]
+
+    async def close(self) -> None:
+        """Hang up everywhere."""
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.wait({self._learning})
+        self._stale = True
+        await asyncio.gather(*(link.close() for link in self._links.values()), *self._leaving)
+
+    async def _keeper(self, slot: int) -> Link:
+        """The link to ask. While the slots are learnt anew, the old knowledge is good enough to be put right by the nodes."""
+        if self._stale:
+            self._begin_learning()
+            if slot not in self._owners:
+                await self._learn()
+        owner = self._owners.get(slot)
+        if owner is None:
+            self._stale = True
+            raise ProviderError("Redis cluster: nobody keeps that slot")
+        return self._link(owner)
+
+    def _link(self, place: Place) -> Link:
+        link = self._links.get(place)
+        if link is None:
+            link = self._links[place] = self._open_link(place)
+        return link
+
+    async def _elsewhere(self, slot: int, error: AskError, command: bytes) -> Reply:
+        place = Place(error.host, error.port)
+        link = self._link(place)
+        if isinstance(error, MovedError):
+            self._owners[slot] = place
+            self._stale = True
+            return await link.ask(command)
+        asking = link.ask(_ASKING)  # nothing comes between the two
+        answer = link.ask(command)
+        await asyncio.wait({asking})
+        return await answer
+
+    async def _learn(self) -> None:
+        learning = self._begin_learning()
+        await asyncio.wait({learning})
+        error = learning.result()
+        if error is not None:
+            raise again(error)
+
+    def _begin_learning(self) -> asyncio.Task[ExtauthzError | None]:
+        """Ask where the slots are; by one task however many want to know, and not again right after it."""
+        loop = asyncio.get_running_loop()
+        if self._learning is None or (self._learning.done() and loop.time() >= self._not_before):
+            self._not_before = loop.time() + PAUSE
+            self._learning = loop.create_task(self._ask_for_slots())
+        return self._learning
+
+    async def _ask_for_slots(self) -> ExtauthzError | None:
+        known = [*dict.fromkeys((*self._owners.values(), *self._seeds))]
+        nodes = random.sample(known, min(ASKED_AT_ONCE, len(known)))
+        try:
+            owners = await first_answer([self._told_by(node) for node in nodes])
+        except Exception as error:  # noqa: BLE001 - it is told to everybody who waits, each time anew
+            return translated(error, "cluster")
+        self._owners, self._stale = owners, False
+        gone = self._links.keys() - set(owners.values())
+        for place in gone:
+            leaving = asyncio.ensure_future(self._links.pop(place).close())
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+        return None
+
+    async def _told_by(self, node: Place) -> dict[int, Place]:
+        """Slot by slot, who keeps it. A node may leave out its own host: the one by which it was reached is meant."""
+        owners: dict[int, Place] = {}
+        for first, last, (host, port, *_), *_replicas in await self._link(node).ask(_SLOTS):
+            place = Place(host.decode() if host and host != _UNKNOWN_HOST else node.host, port)
+            owners.update(dict.fromkeys(range(first, last + 1), place))
+        if not owners:
+            raise ProviderError(f"Redis at {node}: it is in no cluster that keeps any slots")
+        return owners

@@ -1,0 +1,69 @@
+"""What went wrong with Redis, as one of our errors. No text of the driver or the server is repeated: it may hold anything."""
+
+from typing import Final
+
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeout
+
+from extauthz.errors import ExtauthzError, InvalidRecord, ProviderError, ProviderTimeout
+
+_KINDS: Final[tuple[tuple[type[Exception], type[ExtauthzError], str], ...]] = (
+    (RedisTimeout, ProviderTimeout, "no answer in time"),
+    (TimeoutError, ProviderTimeout, "no answer in time"),
+    (AuthenticationError, ProviderError, "it refuses our user or password"),
+    (NoPermissionError, ProviderError, "our user may not do that; it needs the commands and keys that the docs list"),
+    (BusyLoadingError, ProviderError, "it is loading its data"),
+    (OutOfMemoryError, ProviderError, "it is out of memory"),
+)
+
+_READ_ONLY: Final = ("READONLY", "MASTERDOWN")
+_WRONG_TYPE: Final = "WRONGTYPE"
+
+
+def translated(error: Exception, where: str) -> ExtauthzError:
+    """Ours for what redis-py, the socket or the server told; `where` is the server's address."""
+    if isinstance(error, ExtauthzError):
+        return error
+    for kind, ours, text in _KINDS:
+        if isinstance(error, kind):
+            return ours(f"Redis at {where}: {text}")
+    if isinstance(error, ResponseError):
+        return _refused(error, where)
+    return ProviderError(f"Redis at {where}: not reached ({_cause(error)})")
+
+
+def again(error: ExtauthzError) -> ExtauthzError:
+    """The same error, made anew: one that is raised many times would grow by a traceback with each."""
+    return type(error)(*error.args)
+
+
+def is_read_only(error: ResponseError) -> bool:
+    """Whether a replica said that it is one: the primary is elsewhere by now. A script is stopped before its first write."""
+    text = str(error)
+    return error.status_code in _READ_ONLY or any(word in text for word in _READ_ONLY)
+
+
+def _refused(error: ResponseError, where: str) -> ExtauthzError:
+    if is_read_only(error):
+        return ProviderError(f"Redis at {where}: it is a replica")
+    if _WRONG_TYPE in str(error):  # inside the text where a script met it
+        return InvalidRecord(f"Redis at {where}: a key of the tenant holds something else")
+    code = error.status_code or str(error).partition(" ")[0]
+    return ProviderError(f"Redis at {where}: it answers with the error {code if code.isalpha() else 'ERR'}")
+
+
+def _cause(error: BaseException) -> str:
+    """What the operating system said, else the kind of error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__ if not isinstance(error, RedisError) else "connection lost or refused"
