@@ -5,7 +5,6 @@ from aiohttp import web
 from extauthz.admin.answers import answer, bad_request, change_of, read_body, read_exact_body
 from extauthz.admin.forms import ReasonForm, UsageForm
 from extauthz.admin.services import SERVICES, AdminServices
-from extauthz.changes.limits import PATIENCE
 from extauthz.errors import NotFound
 from extauthz.model.billing import from_micros
 from extauthz.model.deadline import Deadline
@@ -23,7 +22,7 @@ async def report_usage(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     await _require_tenant(services, form.tenant)
     reported = services.protection.record_usage(form.tenant, form.cost, form.idempotency_key)
-    usage = await within(PATIENCE, reported)
+    usage = await within(services.provider_timeout, reported)
     return answer({"cost_today": from_micros(usage.cost_today)})
 
 
@@ -47,8 +46,9 @@ async def _require_tenant(services: AdminServices, tenant_id: str) -> None:
     Raises:
         NotFound: there is no such tenant.
     """
+    deadline = Deadline.after(services.provider_timeout, services.clock)
     try:
-        found = await services.lifecycle_lookup.get(tenant_id, Deadline.after(PATIENCE, services.clock))
+        found = await services.lifecycle_lookup.get(tenant_id, deadline)
     except Unavailable:
         return
     if found.value is None:

@@ -47,8 +47,9 @@ class AdminServices:
 
     `explain` answers for (tenant, method, path) and charges nothing; `status_of` is the HTTP status of a decision. `live` is
     False when the event loop was blocked. `render_metrics` takes an Accept header and gives content type and text.
-    `lookup_timeout` is how long a look-up for an operator may take, in seconds; `answer_timeout` how long any call may wait for
-    stores, a little longer than these bound themselves.
+    Times are in seconds: `lookup_timeout` is how long a look-up for an operator may take; `provider_timeout` how long an answer
+    waits for the protection provider, and for a name that is only shown beside the rest; `answer_timeout` how long any call
+    may take, a little longer than stores bound themselves.
     """
 
     tenants: TenantChanges
@@ -71,6 +72,7 @@ class AdminServices:
     clock: Clock
     wall: WallClock
     lookup_timeout: float = 5.0
+    provider_timeout: float = 2.0
     answer_timeout: float = 6.0
 
 

@@ -76,12 +76,13 @@ async def set_onboarding(request: web.Request) -> web.Response:
 
 @routes.post("/tenants/{tenant}/lifecycle")
 async def move(request: web.Request) -> web.Response:
-    """Move along the table of transitions."""
+    """Move along the table of transitions; 202 where replicas have not confirmed that they block a terminated tenant."""
     tenant = tenant_id(request)
     form = await read_body(request, TransitionForm)
     change = change_of(request, form.reason)
     made = await request.app[SERVICES].tenants.transition(tenant, form.to, change)
-    return answer({"from": made.from_state.value, "to": made.to_state.value, "revoked_keys": made.revoked_keys})
+    done = {"from": made.from_state.value, "to": made.to_state.value, "revoked_keys": made.revoked_keys}
+    return answer({**done, "pending_replicas": made.pending_replicas}, 202) if made.pending_replicas else answer(done)
 
 
 @routes.get("/tenants/{tenant}/history")

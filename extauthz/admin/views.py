@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -21,9 +21,6 @@ from extauthz.resilience.bounded import within
 LookedUp = TypeVar("LookedUp")
 Asked = TypeVar("Asked")
 
-BESIDE_SECONDS: Final = 2.0
-"""How long the answer waits for what is shown beside the gates' view: the name and the usage."""
-
 log = structlog.get_logger("extauthz.admin")
 
 DEFAULT_BILLING = BillingRecord(state=BillingState.TRIAL)
@@ -39,8 +36,8 @@ async def tenant_view(services: AdminServices, tenant_id: str, *, fresh: bool) -
     lifecycle, billing, tenant, usage = await asyncio.gather(
         _look_up(services, services.lifecycle_lookup, tenant_id, fresh=fresh),
         _look_up(services, services.billing_lookup, tenant_id, fresh=fresh),
-        _if_known(services.stores.lifecycle.get_tenant(tenant_id)),
-        _if_known(services.protection.usage(tenant_id)),
+        _if_known(services, services.stores.lifecycle.get_tenant(tenant_id)),
+        _if_known(services, services.protection.usage(tenant_id)),
     )
     if lifecycle is not None and lifecycle.value is None:
         raise NotFound(f"there is no tenant {tenant_id!r}")
@@ -69,10 +66,10 @@ async def _look_up(
         return unavailable.last_known  # type: ignore[return-value]  # what this very look-up kept
 
 
-async def _if_known(asked: Coroutine[Any, Any, Asked]) -> Asked | None:
+async def _if_known(services: AdminServices, asked: Coroutine[Any, Any, Asked]) -> Asked | None:
     """What is shown beside the rest; None where a provider fails or hangs, which must not hide what the caches still know."""
     try:
-        return await within(BESIDE_SECONDS, asked)
+        return await within(services.provider_timeout, asked)
     except Exception as error:  # noqa: BLE001 - whatever a third party's provider raises
         log.info("not_shown", error=type(error).__name__)
         return None
