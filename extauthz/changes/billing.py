@@ -31,6 +31,7 @@ class BillingChanges:
                 raise NotFound(f"there is no tenant {tenant_id!r}")
             before, after = await self._desk.stores.billing.set_billing(tenant_id, change, state=state, plan_id=plan_id)
             self._desk.caches.billing.put(tenant_id, after)
+            self._desk.caches.plan_changed(tenant_id)
         old = before or BillingRecord(state=BillingState.TRIAL)
         if old.state is not after.state:
             payload = {"from": old.state.value, "to": after.state.value, "reason": change.reason}

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from extauthz.errors import ChangeRefused
@@ -18,11 +18,27 @@ from extauthz.ports import (
     ChangeObserver,
     CredentialStore,
     EventSink,
+    K_contra,
     KeyMint,
     LifecycleStore,
+    V_contra,
 )
 
 T = TypeVar("T")
+
+
+class FollowedCache(CacheControl[K_contra, V_contra], Protocol[K_contra, V_contra]):
+    """A cache that also follows what others change."""
+
+    def holds(self, key: K_contra) -> bool:
+        """Whether there is an answer in it, fresh or last known."""
+
+    def forget_all(self) -> None:
+        """Drop every fresh value; as last known those stay that deny."""
+
+
+def nobody(_tenant_id: str) -> None:
+    """For a service in which nobody needs to be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +52,16 @@ class Stores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caches:
-    """What must learn of a change at once. `forget_refusals` drops the remembered refusals of credentials."""
+    """What must learn of a change at once.
 
-    lifecycle: CacheControl[str, LifecycleRecord | None]
-    billing: CacheControl[str, BillingRecord | None]
-    credentials: CacheControl[str, ApiKey | None]
+    `forget_refusals` drops the remembered refusals of credentials. `plan_changed` is told whose limits may be others now.
+    """
+
+    lifecycle: FollowedCache[str, LifecycleRecord | None]
+    billing: FollowedCache[str, BillingRecord | None]
+    credentials: FollowedCache[str, ApiKey | None]
     forget_refusals: Callable[[], None]
+    plan_changed: Callable[[str], None] = nobody
 
 
 class Desk:

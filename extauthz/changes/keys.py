@@ -35,12 +35,22 @@ class KeyChanges:
         for_customer = tenant_id != SYSTEM_TENANT
         async with self._desk.changing(tenant_id):
             if for_customer and not self._desk.keys_live_with_tenants:
-                await self._require_active(tenant_id)
-            require_here = for_customer and self._desk.keys_live_with_tenants
-            await self._desk.stores.credentials.issue_key(key, change, require_active=require_here)
+                await self._issue_apart(key, change)
+            else:
+                await self._desk.stores.credentials.issue_key(key, change, require_active=for_customer)
             self._desk.caches.credentials.forget(key.key_id)
             self._desk.caches.forget_refusals()
         return key, text
+
+    async def _issue_apart(self, key: ApiKey, change: Change) -> None:
+        """Where tenants live in another store: another replica may end the tenant between our look and the new key."""
+        await self._require_active(key.tenant_id)
+        await self._desk.stores.credentials.issue_key(key, change, require_active=False)
+        try:
+            await self._require_active(key.tenant_id)
+        except BaseException:
+            await self._desk.stores.credentials.revoke_key(key.tenant_id, key.key_id, change)
+            raise
 
     async def _require_active(self, tenant_id: str) -> None:
         record = await self._desk.stores.lifecycle.find_lifecycle(tenant_id)

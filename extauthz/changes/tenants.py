@@ -1,13 +1,17 @@
 """Tenants: their creation, onboarding, lifecycle and history (spec section 2, OFFBOARD rules)."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
 
 from extauthz.changes.desk import Desk
-from extauthz.errors import ChangeRefused, ExtauthzError
+from extauthz.changes.replicas import Replicas
+from extauthz.errors import ChangeRefused, ExtauthzError, InvalidRecord
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.event import EventSource, EventType, Severity
 from extauthz.model.lifecycle import (
-    TRANSITIONS,
     AuditRecord,
     Change,
     LifecycleRecord,
@@ -16,6 +20,12 @@ from extauthz.model.lifecycle import (
     Tenant,
     Transition,
 )
+from extauthz.resilience.bounded import within
+
+FINISH_SECONDS: Final = 10.0
+"""For each step of finishing what was left half-done."""
+
+_log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +40,14 @@ class NewTenant:
 
 
 class TenantChanges:
-    """Creates tenants and moves them along their tables."""
+    """Creates tenants and moves them along their tables.
 
-    def __init__(self, desk: Desk) -> None:
+    `replicas` is given where other replicas share the lifecycle store: a termination waits for them.
+    """
+
+    def __init__(self, desk: Desk, replicas: Replicas | None = None) -> None:
         self._desk = desk
+        self._replicas = replicas
 
     async def create_tenant(self, new: NewTenant, change: Change) -> None:
         """Add a tenant with its standing.
@@ -82,11 +96,41 @@ class TenantChanges:
     async def transition(self, tenant_id: str, to: LifecycleState, change: Change) -> Transition:
         """Move a tenant along the table; the same state again is no change and no event (OFFBOARD-001).
 
+        TERMINATED is reported once every live replica blocks the tenant; those that have not confirmed it in time are named
+        (OFFBOARD-006). Asked again, it looks again.
+
         Raises:
             NotFound: no such tenant.
             InvalidTransition: the table has no such move. It emits an event all the same (OFFBOARD-009).
-            ProviderError: a store gave no answer.
+            NotSupported: a store can't be changed from here; nothing was changed.
+            ProviderError: a store gave no answer. A termination may be half-done; the next start finishes it.
         """
+        made = await self._moved(tenant_id, to, change)
+        if self._replicas is None or to is not LifecycleState.TERMINATED:
+            return made
+        return replace(made, pending_replicas=await self._replicas.unconfirmed())
+
+    async def finish_terminations(self) -> None:
+        """Finish the terminations that were begun and not ended, on whichever replica (OFFBOARD-005).
+
+        Raises:
+            ExtauthzError: a store gave no answer; what could be finished is.
+        """
+        failed: ExtauthzError | None = None
+        for tenant_id, change in await within(FINISH_SECONDS, self._desk.stores.lifecycle.planned_terminations()):
+            work = self._transition(tenant_id, LifecycleState.TERMINATED, change)
+            try:
+                await within(FINISH_SECONDS, self._desk.finish(work))
+            except ChangeRefused as refused:
+                _log.warning("termination_refused", tenant_id=tenant_id, error=str(refused))
+            except ExtauthzError as error:
+                failed = error
+            else:
+                _log.info("termination_finished", tenant_id=tenant_id)
+        if failed is not None:
+            raise failed
+
+    async def _moved(self, tenant_id: str, to: LifecycleState, change: Change) -> Transition:
         try:
             return await self._desk.finish(self._transition(tenant_id, to, change))
         except ChangeRefused as refused:
@@ -98,30 +142,30 @@ class TenantChanges:
             raise
 
     async def _transition(self, tenant_id: str, to: LifecycleState, change: Change) -> Transition:
+        keys_here = self._desk.keys_live_with_tenants
+        ends_keys_elsewhere = to is LifecycleState.TERMINATED and not keys_here
         async with self._desk.changing(tenant_id):
-            revoked_before = await self._revoke_elsewhere(tenant_id, to, change)
-            keys_here = self._desk.keys_live_with_tenants
+            revoked = await self._begin_termination(tenant_id, change) if ends_keys_elsewhere else 0
             made = await self._desk.stores.lifecycle.transition(tenant_id, to, change, revoke_keys=keys_here)
             self._deny_at_once(made)
+            if ends_keys_elsewhere:
+                # One that another replica was issuing meanwhile. From here on issuing notices by itself.
+                revoked += len(await self._desk.stores.credentials.revoke_all(tenant_id, change))
+                made = replace(made, revoked_keys=revoked)
             await self._show_lifecycle(tenant_id)
             if to is LifecycleState.TERMINATED:
                 await self._forget_keys(tenant_id)
-        if not keys_here:
-            made = Transition(
-                tenant_id=tenant_id, from_state=made.from_state, to_state=made.to_state, revoked_keys=revoked_before
-            )
         if made.from_state is not made.to_state:
             self._told_transition(made, change)
         return made
 
-    async def _revoke_elsewhere(self, tenant_id: str, to: LifecycleState, change: Change) -> int:
-        """Keys first where they live in another store: a half-done termination has no live key (OFFBOARD-005)."""
-        if to is not LifecycleState.TERMINATED or self._desk.keys_live_with_tenants:
-            return 0
-        tenant = await self._desk.stores.lifecycle.get_tenant(tenant_id)
-        if tenant is None or (tenant.record.state is not to and to not in TRANSITIONS[tenant.record.state]):
-            return 0  # the store refuses the move itself, with the right words
-        return len(await self._desk.stores.credentials.revoke_all(tenant_id, change))
+    async def _begin_termination(self, tenant_id: str, change: Change) -> int:
+        """Keys first where they live in another store: a half-done termination has no live key, and is finished later."""
+        keys = self._desk.stores.credentials
+        with suppress(InvalidRecord):  # a store of keys that can't be administered says so before anything is begun
+            await keys.list_keys(tenant_id)
+        await self._desk.stores.lifecycle.plan_termination(tenant_id, change)
+        return len(await keys.revoke_all(tenant_id, change))
 
     def _deny_at_once(self, made: Transition) -> None:
         """A denial must hold from here on even if the store can't be read back. Onboarding hardly matters in these states."""
@@ -134,8 +178,12 @@ class TenantChanges:
         self._desk.caches.lifecycle.put(tenant_id, await self._desk.stores.lifecycle.find_lifecycle(tenant_id))
 
     async def _forget_keys(self, tenant_id: str) -> None:
-        for key in await self._desk.stores.credentials.list_keys(tenant_id):
-            self._desk.caches.credentials.forget(key.key_id)
+        credentials = self._desk.caches.credentials
+        try:
+            for key in await self._desk.stores.credentials.list_keys(tenant_id):
+                credentials.forget(key.key_id)
+        except InvalidRecord:  # which keys it has can't be told, but the tenant is terminated
+            credentials.forget_all()
         self._desk.caches.forget_refusals()
 
     def _told_transition(self, made: Transition, change: Change) -> None:

@@ -94,12 +94,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """A lifecycle move that was made. Where `from_state` is `to_state` nothing was changed."""
+    """A lifecycle move that was made. Where `from_state` is `to_state` nothing was changed.
+
+    `pending_replicas` names those that have not confirmed that they block a TERMINATED tenant (OFFBOARD-006).
+    """
 
     tenant_id: str
     from_state: LifecycleState
     to_state: LifecycleState
     revoked_keys: int = 0
+    pending_replicas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

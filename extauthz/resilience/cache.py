@@ -59,6 +59,9 @@ class Cache(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._permitting) + len(self._denying)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._permitting or key in self._denying
+
     def fresh(self, key: K, now: float, max_age: float | None = None) -> Entry[V] | None:
         """The fresh answer; None where there is none. `max_age` (seconds) replaces `ttl`, but never lengthens `negative_ttl`."""
         entry = self._permitting.get(key)
@@ -99,6 +102,12 @@ class Cache(Generic[K, V]):
         self._permitting.pop(key, None)
         entry = self._denying.get(key)
         if entry is not None:
+            entry.share = 0.0
+
+    def forget_all(self) -> None:
+        """Every fresh answer is gone. As last known those stay that deny."""
+        self._permitting.clear()
+        for entry in self._denying.values():
             entry.share = 0.0
 
     def clear(self) -> None:

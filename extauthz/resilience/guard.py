@@ -122,6 +122,15 @@ class Guard(Generic[K, V]):
         self._cache.forget(key)
         self._flights.overtake(key)
 
+    def holds(self, key: K) -> bool:
+        """Whether there is an answer in the cache, fresh or last known."""
+        return key in self._cache
+
+    def forget_all(self) -> None:
+        """Drop every fresh value; as last known those stay that deny."""
+        self._cache.forget_all()
+        self._flights.overtake_all()
+
     def clear(self) -> None:
         """Drop everything."""
         self._cache.clear()

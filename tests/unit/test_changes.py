@@ -14,28 +14,11 @@ from extauthz.model.event import Event, EventType, Severity
 from extauthz.model.identity import Actor, ActorType, ApiKey
 from extauthz.model.lifecycle import Change, LifecycleRecord, LifecycleState, Onboarding, Transition
 from extauthz.providers.memory import MemoryStore
+from extauthz.testing.fake_replicas import FakeCache
 
 CHANGE = Change(actor=Actor(type=ActorType.HUMAN, id="admin"), reason="because", at=1_767_268_800.0, request_id="req-1")
 COMPLETE = Onboarding.COMPLETE
 State = LifecycleState
-
-
-class Cache:
-    """A `CacheControl` that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, object] = {}
-        self.forgotten: list[str] = []
-
-    def put(self, key: str, value: object) -> None:
-        self.values[key] = value
-
-    def forget(self, key: str) -> None:
-        self.values.pop(key, None)
-        self.forgotten.append(key)
-
-    def clear(self) -> None:
-        self.values.clear()
 
 
 class Told:
@@ -85,7 +68,9 @@ class Office:
         self.lifecycle = Flaky()
         self.billing_store = self.lifecycle if together else MemoryStore()
         self.credentials = self.lifecycle if together else MemoryStore()
-        self.caches = {name: Cache() for name in ("lifecycle", "billing", "credentials")}
+        self.caches: dict[str, FakeCache[str, object]] = {
+            name: FakeCache() for name in ("lifecycle", "billing", "credentials")
+        }
         self.refusals_forgotten = 0
         self.told = Told()
         numbers = itertools.count()

@@ -1,0 +1,79 @@
+"""What another replica's change does to the caches of this one."""
+
+from typing import Final
+
+from extauthz.changes.desk import Desk
+from extauthz.errors import InvalidRecord
+from extauthz.model.changed import ChangedKind, StoredChange
+from extauthz.model.lifecycle import LifecycleState
+from extauthz.resilience.bounded import within
+
+READ_SECONDS: Final = 2.0
+"""For reading again what was changed, the wait for a change of our own included."""
+
+
+class Applier:
+    """Brings the caches of `desk` up to date."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def forget(self, change: StoredChange) -> None:
+        """From here on the caches ask the store. Loads in the air are overtaken."""
+        caches = self._desk.caches
+        match change.kind:
+            case ChangedKind.CREATED:
+                caches.lifecycle.forget(change.id)
+                caches.billing.forget(change.id)
+            case ChangedKind.LIFECYCLE:
+                caches.lifecycle.forget(change.id)
+            case ChangedKind.BILLING:
+                caches.billing.forget(change.id)
+                caches.plan_changed(change.id)
+            case ChangedKind.KEY:
+                caches.credentials.forget(change.id)
+                caches.forget_refusals()
+
+    def forget_all(self) -> None:
+        """Nothing that is cached can be relied on. What denied stays as last known."""
+        caches = self._desk.caches
+        for cache in (caches.lifecycle, caches.billing, caches.credentials):
+            cache.forget_all()
+        caches.forget_refusals()
+
+    async def apply(self, change: StoredChange) -> None:
+        """Forget what was changed; put what it is now, where the cache held it or it denies.
+
+        A denial is put in any case: it must hold here, through an outage too, before a termination is reported complete.
+
+        Raises:
+            ProviderError: it could not be read again; it is forgotten.
+        """
+        if change.kind is ChangedKind.LIFECYCLE:
+            held = self._desk.caches.lifecycle.holds(change.id)
+            self.forget(change)
+            await within(READ_SECONDS, self._show_lifecycle(change.id, held=held))
+        elif change.kind is ChangedKind.BILLING:
+            held = self._desk.caches.billing.holds(change.id)
+            self.forget(change)
+            if held:
+                await within(READ_SECONDS, self._show_billing(change.id))
+        else:
+            self.forget(change)
+
+    async def _show_lifecycle(self, tenant_id: str, *, held: bool) -> None:
+        # One at a time with our own changes of the tenant: what was read before one must not be put after it.
+        try:
+            async with self._desk.changing(tenant_id):
+                record = await self._desk.stores.lifecycle.find_lifecycle(tenant_id)
+                if held or (record is not None and record.state is not LifecycleState.ACTIVE):
+                    self._desk.caches.lifecycle.put(tenant_id, record)
+        except InvalidRecord:
+            return  # it was forgotten: each look-up finds out for itself, and tells
+
+    async def _show_billing(self, tenant_id: str) -> None:
+        try:
+            async with self._desk.changing(tenant_id):
+                self._desk.caches.billing.put(tenant_id, await self._desk.stores.billing.find_billing(tenant_id))
+        except InvalidRecord:
+            return
