@@ -41,17 +41,17 @@ def read_charge(message: pb.ChargeRequest) -> Charge:
     return Charge(
         tenant_id=message.tenant_id,
         limits=Limits(
-            rate=_count(limits.rate) if limits.HasField("rate") else None,
-            burst=_count(limits.burst) if limits.HasField("burst") else None,
+            rate=read_count(limits.rate) if limits.HasField("rate") else None,
+            burst=read_count(limits.burst) if limits.HasField("burst") else None,
             max_requests_per_day=(
-                _count(limits.max_requests_per_day) if limits.HasField("max_requests_per_day") else None
+                read_count(limits.max_requests_per_day) if limits.HasField("max_requests_per_day") else None
             ),
             max_cost_per_day=(
-                _count(limits.max_cost_per_day_micros) if limits.HasField("max_cost_per_day_micros") else None
+                read_count(limits.max_cost_per_day_micros) if limits.HasField("max_cost_per_day_micros") else None
             ),
         ),
         blocking=frozenset(DIMENSIONS.member(each) for each in message.blocking),
-        cost=_count(message.cost_micros),
+        cost=read_count(message.cost_micros),
         commit=not message.dry_run,
     )
 
@@ -100,15 +100,15 @@ def read_result(blocking: frozenset[Dimension], message: pb.ChargeResponse) -> C
 def _read_exceeded(dimension: Dimension, message: pb.Exceeded) -> Exceeded:
     return Exceeded(
         dimension=dimension,
-        wait_us=_count(message.wait_us),
-        current=_count(message.current),
-        allowed=_count(message.allowed),
+        wait_us=read_count(message.wait_us),
+        current=read_count(message.current),
+        allowed=read_count(message.allowed),
     )
 
 
 def _read_rate(message: pb.RateStatus) -> RateStatus:
     return RateStatus(
-        limit=_count(message.limit), remaining=_count(message.remaining), reset_us=_count(message.reset_us)
+        limit=read_count(message.limit), remaining=read_count(message.remaining), reset_us=read_count(message.reset_us)
     )
 
 
@@ -127,10 +127,15 @@ def read_usage(message: pb.Usage) -> Usage:
     Raises:
         InvalidRecord: it counts backwards.
     """
-    return Usage(requests_today=_count(message.requests_today), cost_today=_count(message.cost_today_micros))
+    return Usage(requests_today=read_count(message.requests_today), cost_today=read_count(message.cost_today_micros))
 
 
-def _count(number: int) -> int:
+def read_count(number: int) -> int:
+    """A count of requests, micro-units or microseconds.
+
+    Raises:
+        InvalidRecord: it is negative.
+    """
     if number < 0:
         raise InvalidRecord(f"a count of {number} is not possible")
     return number
