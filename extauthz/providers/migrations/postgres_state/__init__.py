@@ -1,0 +1,1 @@
+"""Migrations of the tables of tenants, plans, keys and changes in PostgreSQL."""

@@ -1,0 +1,199 @@
+"""One PostgreSQL database: calls that end in time, each kind with connections of its own, on a schema that was looked at."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from contextvars import Context
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from extauthz.errors import ProviderError
+from extauthz.providers import postgres_schema
+from extauthz.providers.postgres_dial import DIAL_LIMIT
+from extauthz.providers.postgres_pool import LOOKUP_PATIENCE, Pool
+from extauthz.providers.postgres_schema import Lineage
+from extauthz.providers.postgres_url import Target, parse_target
+from extauthz.providers.schema_status import SchemaState, SchemaStatus
+from extauthz.resilience.bounded import within
+
+T = TypeVar("T")
+Call = Callable[[asyncpg.Connection], Awaitable[T]]
+
+SERVER_GRACE: Final = 0.1
+"""Seconds by which the server's own limit on a statement lies above the caller's."""
+
+SET_UP_LIMIT: Final = 60.0
+"""Seconds for setting up or upgrading a schema."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Lane:
+    """Calls of one kind: connections of their own, and one deadline (`timeout`, seconds, connecting included)."""
+
+    def __init__(self, pool: Pool, ready: Callable[[], Coroutine[Any, Any, None]], timeout: float) -> None:
+        self._pool = pool
+        self._ready = ready
+        self._timeout = timeout
+
+    async def read(self, call: Call[T]) -> T:
+        """What `call` returns; it reads, or may as well be done twice: it is made again where the connection was dead.
+
+        Raises:
+            ProviderBusy: all connections are in use.
+            ProviderError: the database gave no answer in time.
+            SchemaMismatch: it is not of our schema.
+            Exception: whatever else `call` raises.
+        """
+        return await within(self._timeout, self._run(call, repeatable=True))
+
+    async def write(self, call: Call[T]) -> T:
+        """What `call` returns, run as one transaction: committed when it returns, rolled back when it raises.
+
+        Where the connection is lost at the end, whether it was committed is not known.
+
+        Raises: as `read`.
+        """
+        return await within(self._timeout, self._run(lambda connection: _in_transaction(call, connection)))
+
+    async def _run(self, call: Call[T], *, repeatable: bool = False) -> T:
+        await self._ready()
+        return await self._pool.run(call, repeatable=repeatable)
+
+
+async def _in_transaction(call: Call[T], connection: asyncpg.Connection) -> T:
+    # asyncpg's own transactions wait for the rollback when they are cancelled; ours leaves the connection to be dropped.
+    await connection.execute("BEGIN")
+    try:
+        value = await call(connection)
+        await connection.execute("COMMIT")
+    except Exception:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    return value
+
+
+class PostgresDatabase:
+    """One database. Its schema is looked at before the first call, and set up where there is none; every lane waits for that."""
+
+    def __init__(self, url: str, lineage: Lineage) -> None:
+        self.target = parse_target(url)
+        self._lineage = lineage
+        self._pools: list[Pool] = []
+        self._ready = False
+        self._looking: asyncio.Task[None] | None = None
+        self._first_look = self._pool(size=1, timeout=DIAL_LIMIT, patience=DIAL_LIMIT)
+
+    def lane(self, *, size: int, timeout: float, patience: float = LOOKUP_PATIENCE) -> Lane:
+        """Connections (at most `size`) for calls that end in `timeout` seconds and wait `patience` while all are in use."""
+        return Lane(self._pool(size=size, timeout=timeout, patience=patience), self.require_ready, timeout)
+
+    def _pool(self, *, size: int, timeout: float, patience: float) -> Pool:
+        pool = Pool(self.target, size=size, statement_timeout=timeout + SERVER_GRACE, patience=patience)
+        self._pools.append(pool)
+        return pool
+
+    async def start(self) -> None:
+        """Look at the schema, and set it up where there is none. A database that can't be reached is only logged.
+
+        Raises:
+            SchemaMismatch: the schema is another program's, or of another version.
+        """
+        try:
+            await within(DIAL_LIMIT, self.require_ready())
+        except ProviderError as error:
+            _log.warning("database not reachable at start, trying again on each call: %s", error)
+
+    async def close(self) -> None:
+        """End all connections; later calls raise ProviderError."""
+        if self._looking is not None:
+            self._looking.cancel()
+        await asyncio.gather(*(pool.close() for pool in self._pools))
+
+    async def require_ready(self) -> None:
+        """Wait until the schema was found to be ours; one look serves all who wait.
+
+        Raises:
+            SchemaMismatch: it is another program's, or of another version.
+            ProviderError: the database gives no answer.
+        """
+        if self._ready:
+            return
+        if self._looking is None:
+            # A fresh context, and a task of its own: whoever came first may leave, the others still wait.
+            self._looking = Context().run(asyncio.ensure_future, self._look())
+            self._looking.add_done_callback(self._looked)
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        status = await self._first_look.run(self._status, repeatable=True)
+        if status.state is SchemaState.EMPTY:
+            status = await bring_up(self.target, self._lineage)
+        postgres_schema.require_current(self.target.place, status)
+        self._ready = True
+
+    async def _status(self, connection: asyncpg.Connection) -> SchemaStatus:
+        return await postgres_schema.read_status(connection, self.target.place, self._lineage)
+
+    def _looked(self, looking: asyncio.Task[None]) -> None:
+        self._looking = None
+        if not looking.cancelled():
+            looking.exception()  # all who wanted to know may have left
+
+
+async def upgrade(url: str, lineage: Lineage) -> SchemaStatus:
+    """Bring a database to this version's schema, whether it is empty, older or there already.
+
+    Raises:
+        ConfigError: the URL can't be read.
+        ProviderError: the database gives no answer, or refuses.
+        SchemaMismatch: the schema is another program's, or newer than this version.
+    """
+    target = parse_target(url)
+    status = await bring_up(target, lineage)
+    postgres_schema.require_current(target.place, status)
+    return status
+
+
+async def status(url: str, lineage: Lineage) -> SchemaStatus:
+    """Which schema a database has; changes nothing.
+
+    Raises:
+        ConfigError: the URL can't be read.
+        ProviderError: the database gives no answer.
+        SchemaMismatch: the schema is another program's.
+    """
+    target = parse_target(url)
+    pool = Pool(target, size=1, statement_timeout=DIAL_LIMIT)
+    try:
+        reading = pool.run(lambda connection: postgres_schema.read_status(connection, target.place, lineage))
+        return await within(DIAL_LIMIT, reading)
+    finally:
+        await pool.close()
+
+
+async def bring_up(target: Target, lineage: Lineage) -> SchemaStatus:
+    """Run the migrations, in a thread: Alembic takes half a second to import and is needed once in the life of a database."""
+    result: Future[SchemaStatus] = Future()
+    # A daemon: where the server freezes in the middle, the thread hangs, and must not keep the process from ending.
+    threading.Thread(target=_migrate, args=(target, lineage, result), name="postgres-migrate", daemon=True).start()
+    return await within(SET_UP_LIMIT, _wrapped(result))
+
+
+async def _wrapped(result: "Future[SchemaStatus]") -> SchemaStatus:
+    return await asyncio.wrap_future(result)
+
+
+def _migrate(target: Target, lineage: Lineage, result: "Future[SchemaStatus]") -> None:
+    if not result.set_running_or_notify_cancel():
+        return
+    try:
+        from extauthz.providers.postgres_migrate import migrate  # noqa: PLC0415 - see bring_up
+
+        result.set_result(migrate(target, lineage))
+    except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+        result.set_exception(error)

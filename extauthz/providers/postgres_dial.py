@@ -1,0 +1,100 @@
+"""New connections to PostgreSQL: one try at a time while there is trouble, with a growing, jittered pause between them."""
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+import asyncpg
+
+from extauthz.errors import ProviderError
+from extauthz.model.deadline import Clock
+from extauthz.providers.postgres_url import Target
+from extauthz.resilience.bounded import within
+
+DIAL_LIMIT: Final = 5.0
+"""Seconds that one try may take, over all hosts. Callers wait under their own deadlines; the try goes on without them, or a
+server whose handshakes take longer than a caller's deadline would never be reached."""
+
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 0.5
+"""Seconds; below every reset time of a circuit, so that the call which tries again may really try."""
+
+
+def _spread() -> float:
+    return random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, protects nothing
+
+
+class Backoff:
+    """The pause after a connection that could not be made. `spread` gives the share of it that is kept."""
+
+    def __init__(self, clock: Clock, spread: Callable[[], float] = _spread) -> None:
+        self._clock = clock
+        self._spread = spread
+        self._pause = 0.0
+        self._until = 0.0
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the last try failed."""
+        return self._pause > 0
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the pause is over."""
+        return max(0.0, self._until - self._clock()) if self.troubled else 0.0
+
+    @property
+    def resting(self) -> bool:
+        """Whether the pause is not over."""
+        return self.remaining > 0
+
+    def failed(self) -> None:
+        """A try failed: twice the pause of before."""
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE) or _FIRST_PAUSE
+        self._until = self._clock() + self._pause * self._spread()
+
+    def succeeded(self) -> None:
+        """All is well."""
+        self._pause = 0.0
+
+
+class Dialer:
+    """Connects to a database. `statement_timeout` (seconds) is when the server itself gives up a statement."""
+
+    def __init__(self, target: Target, *, statement_timeout: float) -> None:
+        self._target = target
+        self._settings = _settings(target, statement_timeout)
+        self._first = 0
+
+    async def dial(self) -> asyncpg.Connection:
+        """A new connection, to the host that answered last, or to the next one that does.
+
+        Raises: asyncpg's errors, OSError, ProviderTimeout.
+        """
+        hosts = self._target.hosts
+        error: Exception = ProviderError("no host")
+        for step in range(len(hosts)):
+            number = (self._first + step) % len(hosts)
+            try:
+                connection = await within(DIAL_LIMIT / len(hosts), self._connect(hosts[number]))
+            except Exception as failure:  # noqa: BLE001 - whatever is wrong with one host, the next may do
+                error = failure
+                continue
+            self._first = number
+            return connection
+        raise error
+
+    async def _connect(self, host: str) -> asyncpg.Connection:
+        size = self._target.statement_cache_size
+        return await asyncpg.connect(
+            host, timeout=DIAL_LIMIT, statement_cache_size=size, server_settings=self._settings
+        )
+
+
+def _settings(target: Target, statement_timeout: float) -> dict[str, str]:
+    """What the server is told for the session: no backend outlives its caller, and no abandoned transaction keeps its locks."""
+    milliseconds = str(round(statement_timeout * 1000))
+    settings = {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds}
+    if not any("application_name=" in host for host in target.hosts):
+        settings["application_name"] = "extauthz"
+    return settings

@@ -1,0 +1,194 @@
+"""Events in PostgreSQL, capped in size."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+
+from extauthz.model.event import Event, EventQuery
+from extauthz.providers import postgres_db
+from extauthz.providers.event_rows import EventRow, begins_after, from_row, to_row
+from extauthz.providers.memory_events import ignore
+from extauthz.providers.postgres_db import PostgresDatabase
+from extauthz.providers.postgres_schema import Lineage
+from extauthz.providers.postgres_text import escaped, is_storable, unescaped
+from extauthz.providers.schema_status import Migrations, SchemaStatus
+
+LINEAGE: Final = Lineage(
+    name="events",
+    migrations=Migrations(directory=Path(__file__).parent / "migrations" / "postgres_events", revisions=("0001",)),
+)
+
+_COLUMNS: Final = "timestamp, event_id, tenant_id, event_type, event_source, severity, actor_type, actor_id, request_id, trace_id, payload"
+_INSERT: Final = f"""
+    WITH added AS (
+        INSERT INTO extauthz.events ({_COLUMNS}) SELECT * FROM unnest(
+            $1::float8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+            $10::text[], $11::text[]
+        ) ON CONFLICT DO NOTHING RETURNING size
+    )
+    SELECT coalesce(sum(size), 0)::int8 FROM added
+"""  # noqa: S608 - a constant of ours
+_QUERY: Final = f"""
+    SELECT {_COLUMNS} FROM extauthz.events
+    WHERE tenant_id = $1 AND (timestamp, event_id) > ($2, $3) AND timestamp < $4
+        AND ($5::text[] IS NULL OR event_type = ANY($5)) AND ($6::text[] IS NULL OR event_source = ANY($6))
+    ORDER BY timestamp, event_id LIMIT $7
+"""  # noqa: S608 - a constant of ours
+_DELETE_OLDEST: Final = """
+    WITH gone AS (
+        DELETE FROM extauthz.events
+        WHERE event_id IN (SELECT event_id FROM extauthz.events ORDER BY timestamp, event_id LIMIT $1) RETURNING size
+    )
+    SELECT count(*), coalesce(sum(size), 0)::int8 FROM gone
+"""
+_COUNT: Final = "UPDATE extauthz.retention SET bytes = bytes + $1, removed = removed + $2 RETURNING bytes"
+_RETENTION_RUNS: Final = "SET LOCAL extauthz.retention = 'on'"
+_SIZE: Final = "SELECT pg_total_relation_size('extauthz.events'::regclass)"
+
+_MOST_PER_APPEND: Final = 4
+"""Retention removes at most so many times the events that came in, so that no append takes long; enough to catch up."""
+
+_PATIENCE: Final = 5.0
+
+
+async def upgrade(url: str) -> SchemaStatus:
+    """Bring the event tables at `url` to this version's schema; they are made where they are absent.
+
+    Raises:
+        ConfigError: the URL can't be read.
+        ProviderError: the database gives no answer, or refuses.
+        SchemaMismatch: the schema is another program's, or newer than this version.
+    """
+    return await postgres_db.upgrade(url, LINEAGE)
+
+
+async def status(url: str) -> SchemaStatus:
+    """Which schema the event tables at `url` have; changes nothing.
+
+    Raises:
+        ConfigError: the URL can't be read.
+        ProviderError: the database gives no answer.
+        SchemaMismatch: the schema is another program's.
+    """
+    return await postgres_db.status(url, LINEAGE)
+
+
+class PostgresEvents:
+    """Keeps events in one table, shared by any number of replicas, until it is full; then the oldest go.
+
+    Append-only for every caller (OBSERVE-002): the schema itself refuses to change an event, and to remove one outside of
+    retention. How many were removed in the life of the table stands in the table `retention`.
+
+    Args:
+        url: the database; it may be that of the tenants.
+        pool_size: connections for writing, and as many again for reading.
+        max_size: bytes that the events may have. What they occupy may be more for a while: PostgreSQL uses the space of removed
+            events again when it has vacuumed the table.
+        on_retention: told how many events were removed by this process, each time.
+        append_timeout: seconds that writing a batch may take; whoever writes may give up sooner.
+        query_timeout: seconds that a query may take.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 2,
+        max_size: int = 1 << 30,
+        on_retention: Callable[[int], None] = ignore,
+        append_timeout: float = 5.0,
+        query_timeout: float = 5.0,
+    ) -> None:
+        self._db = PostgresDatabase(url, LINEAGE)
+        self._writing = self._db.lane(size=pool_size, timeout=append_timeout, patience=_PATIENCE)
+        self._reading = self._db.lane(size=pool_size, timeout=query_timeout, patience=_PATIENCE)
+        self._max_size = max_size
+        self._on_retention = on_retention
+
+    async def start(self) -> None:
+        """Look at the schema, set it up where there is none. A database that can't be reached is logged; each call tries again.
+
+        Raises:
+            SchemaMismatch: the schema is another program's, or of another version.
+        """
+        await self._db.start()
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._db.close()
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Store all of them or none; those that are here already are passed over.
+
+        Raises:
+            InvalidRecord: an event lacks a required field (OBSERVE-003).
+            ProviderError: there was no answer in time.
+            SchemaMismatch: the tables are not of our schema.
+        """
+        # By their ids: two batches with events in common would otherwise wait for each other. The first of equal ones stays.
+        rows = sorted((_stored(to_row(event)) for event in events), key=lambda row: row.event_id)
+        if rows:
+            removed = await self._writing.write(lambda db: _append(db, rows, self._max_size))
+            if removed:
+                self._on_retention(removed)
+
+    async def query(self, query: EventQuery) -> Sequence[Event]:
+        """At most `query.limit` events in the order of (`timestamp`, `event_id`).
+
+        Raises:
+            ProviderError: there was no answer in time.
+            SchemaMismatch: the tables are not of our schema.
+            InvalidRecord: an event cannot be read.
+        """
+        return [from_row(_read(row)) for row in await self._reading.read(lambda db: _query(db, query))]
+
+    async def size_bytes(self) -> int:
+        """What the table and its indexes occupy, in bytes.
+
+        Raises:
+            ProviderError: there was no answer in time.
+            SchemaMismatch: the tables are not of our schema.
+        """
+        return int(await self._reading.read(lambda db: db.fetchval(_SIZE)))
+
+
+async def _append(db: asyncpg.Connection, rows: Sequence[EventRow], max_size: int) -> int:
+    """Insert, then remove the oldest until the rest fits; how many were removed."""
+    added = await db.fetchval(_INSERT, *zip(*rows, strict=True))
+    size = await db.fetchval(_COUNT, added, 0)  # from here on other writers wait: each removes what the others left
+    removed = 0
+    while size > max_size and removed < _MOST_PER_APPEND * len(rows):
+        await db.execute(_RETENTION_RUNS)
+        count, freed = await db.fetchrow(_DELETE_OLDEST, len(rows))
+        if not count:
+            break
+        size = await db.fetchval(_COUNT, -freed, count)
+        removed += count
+    return removed
+
+
+async def _query(db: asyncpg.Connection, query: EventQuery) -> Sequence[asyncpg.Record]:
+    after, after_id = begins_after(query)
+    types = sorted(query.types) or None
+    sources = sorted(query.sources) or None
+    limit = max(0, query.limit)
+    tenant_id = escaped(query.tenant_id)
+    if not is_storable(tenant_id):
+        return []
+    return await db.fetch(_QUERY, tenant_id, after, escaped(after_id), query.end, types, sources, limit)
+
+
+def _stored(row: EventRow) -> EventRow:
+    """The payload is JSON, which has a way of its own to write NUL."""
+    return EventRow._make(escaped(each) if isinstance(each, str) else each for each in row)._replace(
+        payload=row.payload
+    )
+
+
+def _read(record: asyncpg.Record) -> EventRow:
+    row = EventRow._make(tuple(record))
+    return EventRow._make(unescaped(each) if isinstance(each, str) else each for each in row)._replace(
+        payload=row.payload
+    )
