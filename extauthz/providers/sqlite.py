@@ -23,7 +23,7 @@ from extauthz.providers.sqlite_schema import STATE_APPLICATION_ID, Kind, Migrati
 from extauthz.providers.sqlite_shared import SqliteShared
 
 MIGRATIONS: Final = Migrations(directory=Path(__file__).parent / "migrations" / "state", revisions=("0001", "0002"))
-_KIND: Final = Kind(application_id=STATE_APPLICATION_ID, migrations=MIGRATIONS)
+KIND: Final = Kind(application_id=STATE_APPLICATION_ID, migrations=MIGRATIONS)
 
 
 def upgrade(path: str | Path) -> SchemaStatus:
@@ -33,7 +33,7 @@ def upgrade(path: str | Path) -> SchemaStatus:
         ProviderError: it can't be opened or written.
         SchemaMismatch: it is another program's, or newer than this version.
     """
-    return sqlite_file.upgrade(Path(path), _KIND)
+    return sqlite_file.upgrade(Path(path), KIND)
 
 
 def status(path: str | Path) -> SchemaStatus:
@@ -43,7 +43,7 @@ def status(path: str | Path) -> SchemaStatus:
         ProviderError: it can't be opened or read.
         SchemaMismatch: it is another program's.
     """
-    return sqlite_file.status(Path(path), _KIND)
+    return sqlite_file.status(Path(path), KIND)
 
 
 class SqliteStore(SqliteShared):

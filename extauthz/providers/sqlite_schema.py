@@ -40,7 +40,7 @@ def require_current(connection: sqlite3.Connection, path: Path, kind: Kind) -> N
     status = read_status(connection, path, kind)
     if status.state is SchemaState.EMPTY:
         status = _bring_up(path, kind, BUSY_TIMEOUT)
-    _require_current(path, status)
+    require_up_to_date(path, status)
 
 
 def require_upgraded(path: Path, kind: Kind, *, wait: float) -> SchemaStatus:
@@ -53,11 +53,16 @@ def require_upgraded(path: Path, kind: Kind, *, wait: float) -> SchemaStatus:
         sqlite3.Error: it cannot be written, or another process is at it (busy).
     """
     status = _bring_up(path, kind, wait)
-    _require_current(path, status)
+    require_up_to_date(path, status)
     return status
 
 
-def _require_current(path: Path, status: SchemaStatus) -> None:
+def require_up_to_date(path: Path, status: SchemaStatus) -> None:
+    """Refuse any schema but this version's.
+
+    Raises:
+        SchemaMismatch: it is older or newer.
+    """
     if status.state is not SchemaState.CURRENT:
         raise SchemaMismatch(mismatch(str(path), status))
 
