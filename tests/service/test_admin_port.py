@@ -383,6 +383,141 @@ async def test_an_operators_key_is_of_the_system(port: Port) -> None:
     assert (await port.call("POST", "/tenants/_system/keys", {"reason": "x"}))[0] == 400
 
 
+# Usage and limits
+
+
+async def test_cost_is_reported_once_per_key_and_shown_with_the_tenant(port: Port) -> None:
+    name = await port.tenant()
+    report = {"tenant": name, "cost": "1.25", "idempotency_key": "run-17"}
+    for _ in range(2):
+        assert await port.call("POST", "/usage", report) == (200, {"cost_today": "1.25"})
+    assert await port.call("POST", "/usage", report | {"cost": 2, "idempotency_key": "b"}) == (
+        200,
+        {"cost_today": "3.25"},
+    )
+    assert (await port.call("GET", f"/tenants/{name}"))[1]["usage"] == {"requests_today": 0, "cost_today": "3.25"}
+    status, body = await port.call("POST", "/usage", report | {"cost": "1.26"})
+    assert (status, body["error"]) == (409, "idempotency_key_reused")
+
+
+async def test_a_json_number_is_counted_as_it_was_written_or_refused(port: Port) -> None:
+    name = await port.tenant()
+    body = f'{{"tenant": "{name}", "idempotency_key": "k", "cost": '.encode()
+    assert await port.call("POST", "/usage", body + b"0.1}") == (200, {"cost_today": "0.1"})
+    for wrong in (b"0.30000000000000004}", b"1e2}", b"NaN}", b"-Infinity}", b"1e999999999999999999999}", b"-1}", b"[}"):
+        assert (await port.call("POST", "/usage", body + wrong))[0] == 400, wrong
+    assert (await port.call("POST", "/usage", b"[" * 60_000))[0] == 400
+    assert (await port.call("POST", "/usage", b"\xff"))[0] == 400
+
+
+async def test_what_a_limit_is_over_by_a_report_denies_the_next_request(port: Port) -> None:
+    name = await port.tenant()
+    await port.call("POST", "/usage", {"tenant": name, "cost": "5", "idempotency_key": "k"})
+    _, decided = await port.call("POST", "/check", {"tenant": name, "method": "POST", "path": "/api/v1/runs"})
+    assert (decided["decision"], decided["status"], decided["reason"]) == ("deny", 429, "cost")
+    assert await port.call("DELETE", f"/ratelimits?tenant={name}", {"reason": "paid"}) == (
+        200,
+        {"tenant": name, "cleared": True},
+    )
+    _, decided = await port.call("POST", "/check", {"tenant": name, "method": "POST", "path": "/api/v1/runs"})
+    assert decided["decision"] == "allow"
+
+
+async def test_clearing_leaves_a_record_in_the_trail_of_whom_it_concerns(port: Port) -> None:
+    name = await port.tenant()
+    assert (await port.call("DELETE", f"/ratelimits?tenant={name}", {"reason": "one"}))[0] == 200
+    assert await port.call("DELETE", "/ratelimits", {"reason": "all"}) == (200, {"tenant": None, "cleared": True})
+    for whose, reason in ((name, "one"), ("_system", "all")):
+        _, trail = await port.call("GET", f"/tenants/{whose}/history")
+        last = trail["history"][-1]
+        assert (last["what"], last["to"], last["reason"]) == ("rate_limit_reset", "cleared", reason)
+
+
+async def test_clearing_and_usage_of_nobody_and_without_what_they_need(port: Port) -> None:
+    assert (await port.call("DELETE", "/ratelimits?tenant=nobody", {"reason": "x"}))[0] == 404
+    assert (await port.call("DELETE", "/ratelimits?tenant=../x", {"reason": "x"}))[0] == 400
+    assert (await port.call("DELETE", "/ratelimits", {}))[0] == 400
+    assert (await port.call("POST", "/usage", {"tenant": "nobody", "cost": "1", "idempotency_key": "k"}))[0] == 404
+    assert (await port.call("POST", "/usage", {"tenant": await port.tenant(), "cost": "1"}))[0] == 400
+    assert (await port.call("DELETE", "/ratelimits", {"reason": "x"}, token=None))[0] == 401
+    assert (await port.call("POST", "/usage", {}, token=None))[0] == 401
+
+
+# Import
+
+
+async def test_tenants_come_in_batches_and_go_out_in_pages_as_the_same(port: Port) -> None:
+    one, two = next(ids), next(ids)
+    full = {
+        "id": one,
+        "name": 'a "b",\nc',
+        "plan": "pro",
+        "onboarding": "COMPLETE",
+        "lifecycle": "SUSPENDED",
+        "billing_state": "PAST_DUE",
+        "created_at": "2020-01-31T12:00:00.250000Z",
+    }
+    batch = {"reason": "moved", "tenants": [full, {"id": two}]}
+    assert await port.call("POST", "/tenants/import", batch) == (200, {"created": 2, "existing": 0})
+    assert await port.call("POST", "/tenants/import", batch) == (200, {"created": 0, "existing": 2})
+    _, page = await port.call("GET", "/tenants?billing=1&limit=1000")
+    shown = {tenant["id"]: tenant for tenant in page["tenants"]}
+    assert shown[one] == full
+    assert shown[two].pop("created_at").endswith("Z")
+    assert shown[two] == {
+        "id": two,
+        "name": two,
+        "plan": None,
+        "onboarding": "PENDING",
+        "lifecycle": "ACTIVE",
+        "billing_state": "TRIAL",
+    }
+    assert (await port.call("GET", f"/tenants/{one}"))[1]["lifecycle"]["state"] == "SUSPENDED"
+    (first, *_) = (await port.call("GET", f"/tenants/{one}/history"))[1]["history"]
+    assert (first["from"], first["to"], first["reason"]) == (None, "SUSPENDED", "moved")
+
+
+async def test_a_tenant_that_was_asked_for_before_it_came_is_known_at_once(port: Port) -> None:
+    name = next(ids)
+    assert (await port.call("GET", f"/tenants/{name}"))[0] == 404
+    await port.call("POST", "/tenants/import", {"reason": "r", "tenants": [{"id": name}]})
+    assert (await port.call("GET", f"/tenants/{name}"))[0] == 200
+
+
+async def test_who_is_there_and_differs_is_named_and_nothing_is_written(port: Port) -> None:
+    there, new = await port.tenant(), next(ids)
+    batch = {"reason": "r", "tenants": [{"id": new}, {"id": there, "name": "Other"}]}
+    status, body = await port.call("POST", "/tenants/import", batch)
+    assert (status, body["error"], body["ids"]) == (409, "already_exists", [there])
+    assert (await port.call("GET", f"/tenants/{new}"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("tenants", "told"),
+    [
+        ([], "tenants"),
+        ([{"id": "a"}] * 2, "more than once: a"),
+        ([{"id": "a", "plan": "gold"}, {"id": "b", "plan": "pro"}], "no plan gold; it has free, pro"),
+        ([{"id": "a"}, {"id": "b/c"}], "tenants.1.id"),
+        ([{"id": "a", "lifecycle": "GONE"}], "tenants.0.lifecycle"),
+        ([{"id": "a", "billing": "TRIAL"}], "tenants.0.billing"),
+        ([{"id": str(number)} for number in range(1001)], "tenants"),
+    ],
+)
+async def test_a_batch_that_is_not_valid_is_400_and_says_where(port: Port, tenants: list[object], told: str) -> None:
+    status, body = await port.call("POST", "/tenants/import", {"reason": "r", "tenants": tenants})
+    assert (status, body["error"]) == (400, "invalid_request")
+    assert told in body["detail"]
+    assert (await port.call("GET", "/tenants/a"))[0] == 404
+
+
+async def test_a_tenant_may_be_called_as_a_call_is(port: Port) -> None:
+    for name in ("import", "export"):
+        await port.call("POST", "/tenants", {"id": name, "reason": "r"})
+        assert (await port.call("GET", f"/tenants/{name}"))[1]["id"] == name
+    assert (await port.call("GET", "/tenants?billing=yes"))[0] == 400
+
+
 # Explanations, configuration, health
 
 
