@@ -14,6 +14,7 @@ from typing import Final
 from extauthz.model.billing import Limits
 from extauthz.model.protection import BURST_PERIOD_US, CHARGED, RATE_PERIOD_US, Dimension, Exceeded, RateStatus
 from extauthz.testing.contracts_protection_dimensions import DimensionsContract
+from extauthz.testing.contracts_protection_usage import UsageContract
 from extauthz.testing.protection_harness import NONE, TENANT, Caller, MicroTime, ProtectionHarness, dimensions
 
 __all__ = ["MicroTime", "ProtectionContract", "ProtectionHarness"]
@@ -21,7 +22,7 @@ __all__ = ["MicroTime", "ProtectionContract", "ProtectionHarness"]
 CALLERS: Final = 64
 
 
-class ProtectionContract(DimensionsContract):
+class ProtectionContract(DimensionsContract, UsageContract):
     """The contract of `ports.ProtectionProvider`. `start` gives a harness with an empty provider, each time a new one."""
 
     # All or nothing
