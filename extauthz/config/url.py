@@ -118,7 +118,8 @@ def _check_cluster(scheme: str, text: str) -> None:
 def _check_grpc(scheme: str, text: str) -> None:
     form = f"{scheme}://host:port"
     hosts, path, query = _split(scheme, text, form)
-    if len(hosts) != 1 or hosts[0] is None or path not in ("", "/"):
+    socket = scheme == "grpc" and not hosts and path not in ("", "/")  # grpc:///run/provider.sock
+    if not socket and (len(hosts) != 1 or hosts[0] is None or path not in ("", "/")):
         raise ValueError(f"must be of the form {form}")
     allowed = _TLS_FILES if scheme == "grpcs" else frozenset[str]()
     if not query.keys() <= allowed:

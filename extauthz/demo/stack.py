@@ -112,7 +112,11 @@ async def running_stack(
     token = secrets.token_urlsafe(24)
     file = directory / "extauthz.yaml"
     file.write_text(configuration)
-    overrides = {"server.listen": f"{HOST}:{ports.checks}", "admin.listen": f"{HOST}:{ports.admin}"}
+    overrides = {
+        "server.listen": f"{HOST}:{ports.checks}",
+        "admin.listen": f"{HOST}:{ports.admin}",
+        "providers.protection.snapshot": str(directory / "extauthz.counts"),
+    }
     loaded = config.load(file, env or {}, overrides)
     bootstrap = to_yaml(
         BootstrapOptions(

@@ -23,9 +23,9 @@ from extauthz.telemetry.metrics import Metrics
 
 
 class Lookups:
-    """What the pipeline asks."""
+    """What the pipeline asks. `local` counts where `charger` can't; None: nobody does."""
 
-    __slots__ = ("billing", "charger", "credentials", "lifecycle")
+    __slots__ = ("billing", "charger", "credentials", "lifecycle", "local")
 
     def __init__(
         self,
@@ -34,11 +34,13 @@ class Lookups:
         lifecycle: Lookup[str, LifecycleRecord | None],
         billing: Lookup[str, BillingRecord | None],
         charger: Charger,
+        local: Charger | None = None,
     ) -> None:
         self.credentials = credentials
         self.lifecycle = lifecycle
         self.billing = billing
         self.charger = charger
+        self.local = local
 
 
 def build_pipeline(
@@ -61,6 +63,7 @@ def build_pipeline(
         ),
         protection=ProtectionGate(
             charger=lookups.charger,
+            local=lookups.local,
             control=_control(Gate.PROTECTION, gates.protection),
             actions=Actions(
                 rate=gates.protection.actions.rate,

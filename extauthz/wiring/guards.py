@@ -11,7 +11,8 @@ from extauthz.config.providers import BillingConfig, CredentialsConfig, Lifecycl
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.identity import ApiKey
 from extauthz.model.lifecycle import LifecycleRecord, LifecycleState
-from extauthz.ports import ProtectionProvider
+from extauthz.ports import CacheResult, CircuitState, ProtectionProvider, ProviderObserver
+from extauthz.providers.memory_protection import MemoryProtection
 from extauthz.resilience.breaker import Breaker
 from extauthz.resilience.charge import ChargeGuard
 from extauthz.resilience.guard import Guard
@@ -28,12 +29,16 @@ ProviderConfig = CredentialsConfig | LifecycleConfig | BillingConfig | Protectio
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guards:
-    """The guarded providers, and by name the breakers and watches of all of them."""
+    """The guarded providers, and by name the breakers and watches of all of them.
+
+    `local` counts in process where protection's provider, which is somewhere else, can't; None where it is in process itself.
+    """
 
     credentials: Guard[str, ApiKey | None]
     lifecycle: Guard[str, LifecycleRecord | None]
     billing: Guard[str, BillingRecord | None]
     protection: ChargeGuard
+    local: ChargeGuard | None
     breakers: Mapping[str, Breaker]
     watches: Mapping[str, Watch]
 
@@ -52,7 +57,10 @@ def build_guards(config: Config, backends: Backends, metrics: Metrics, running: 
         credentials=_credentials(providers.credentials, backends, breakers, watches),
         lifecycle=_lifecycle(providers.lifecycle, backends, breakers, watches),
         billing=_billing(providers.billing, backends, breakers, watches),
-        protection=_protection(providers.protection, backends.protection, breakers, watches),
+        protection=_protection(
+            providers.protection, backends.protection, breakers["protection"], watches["protection"]
+        ),
+        local=None if backends.protection.in_process else _local(providers.protection),
         breakers=breakers,
         watches=watches,
     )
@@ -127,16 +135,30 @@ def _billing_denies(record: BillingRecord | None) -> bool:
 
 
 def _protection(
-    config: ProtectionConfig,
-    provider: ProtectionProvider,
-    breakers: Mapping[str, Breaker],
-    watches: Mapping[str, Watch],
+    config: ProtectionConfig, provider: ProtectionProvider, breaker: Breaker, observer: ProviderObserver
 ) -> ChargeGuard:
     policy = ChargePolicy(timeout=config.timeout, max_in_flight=_in_flight(config))
-    return ChargeGuard(
-        provider=provider,
-        policy=policy,
-        breaker=breakers["protection"],
-        observer=watches["protection"],
-        clock=time.monotonic,
-    )
+    return ChargeGuard(provider=provider, policy=policy, breaker=breaker, observer=observer, clock=time.monotonic)
+
+
+class _Unobserved:
+    """What is counted in process is no call of the provider, and not counted as one."""
+
+    def called(self, operation: str, seconds: float, *, answered: bool) -> None:
+        """Nothing."""
+
+    def refused(self, operation: str) -> None:
+        """Nothing."""
+
+    def cache(self, result: CacheResult) -> None:
+        """Nothing."""
+
+    def circuit(self, state: CircuitState) -> None:
+        """Nothing."""
+
+
+def _local(config: ProtectionConfig) -> ChargeGuard:
+    given, observer = config.breaker, _Unobserved()
+    policy = BreakerPolicy(failures=given.failures, window=given.window, reset=given.reset)
+    breaker = Breaker(provider="protection", policy=policy, clock=time.monotonic, observer=observer)
+    return _protection(config, MemoryProtection(), breaker, observer)

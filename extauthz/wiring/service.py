@@ -1,5 +1,8 @@
 """A running service."""
 
+import os
+import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -7,35 +10,28 @@ from dataclasses import dataclass
 
 import uuid_utils
 
-from extauthz.admin import AdminAccess, AdminServer, AdminServices, ComponentHealth, build_app
 from extauthz.authn import ApiKeyMint, KeyUses, Refusals
-from extauthz.changes import BillingChanges, Caches, Desk, KeyChanges, TenantChanges
-from extauthz.changes.imports import TenantImports
-from extauthz.changes.limits import LimitChanges
-from extauthz.config import Config, ServerConfig, admin_token, masked
-from extauthz.model.decision import Decision
+from extauthz.changes import Caches, Desk, TenantChanges
+from extauthz.config import Config, ServerConfig, admin_token
 from extauthz.pipeline import Pipeline
 from extauthz.ports import EventSink
 from extauthz.server.check import Checker
 from extauthz.server.grpcio import GrpcPolicy, GrpcServer, Handled
 from extauthz.server.health import CHECK_SERVICE
-from extauthz.server.status import http_status
 from extauthz.telemetry.decisions import DecisionEvents
 from extauthz.telemetry.fanout import Fanout
 from extauthz.telemetry.lag import LoopLag
 from extauthz.telemetry.log_denials import DenialLog
 from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.metrics_rpc import CODES
+from extauthz.wiring.admin_port import admin_services, start_admin
 from extauthz.wiring.backends import Backends, open_backends
 from extauthz.wiring.circuits import tell_circuits
 from extauthz.wiring.decider import Lookups, build_pipeline
 from extauthz.wiring.guards import Guards, build_guards
 from extauthz.wiring.recording import start_events
 from extauthz.wiring.rehearsal import rehearsal_of
-from extauthz.wiring.watch import health_of
-
-BLOCKED_SECONDS = 1.0
-"""A loop that was blocked for so long is not live."""
+from extauthz.wiring.sharing import count_alone, follow_changes, replicas_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +57,7 @@ async def service(config: Config, env: Mapping[str, str]) -> AsyncIterator[Servi
     async with AsyncExitStack() as running:
         token = admin_token(config.admin, env)
         metrics = Metrics(_deadlines(config))
-        backends = await open_backends(config, env, running)
+        backends = await open_backends(config, env, _replica(), metrics, running)
         events = await start_events(config.providers.events, backends.events, metrics, running)
         guards = build_guards(config, backends, metrics, running)
         tell_circuits(guards.breakers, events)
@@ -72,11 +68,10 @@ async def service(config: Config, env: Mapping[str, str]) -> AsyncIterator[Servi
         server = _grpc_server(config.server, checker, metrics)
         desk = _desk(backends, guards, refusals, events, metrics)
         running.push_async_callback(desk.close)
-        services = _admin_services(config, pipeline, desk, guards, backends, metrics, server, lag)
-        access = AdminAccess(token=token, hosts=_admin_hosts(config))
-        admin = AdminServer(build_app(services, access), config.admin.listen.host, config.admin.listen.port)
-        await admin.start()
-        running.push_async_callback(admin.close)
+        tenants = TenantChanges(desk, replicas_of(backends.stores, backends.replica))
+        await follow_changes(desk, tenants, backends.replica, running)
+        services = admin_services(config, pipeline, desk, tenants, guards, backends, metrics, server, lag)
+        admin = await start_admin(config, services, token, running)
         await server.start()
         running.push_async_callback(server.stop)
         rehearsal = rehearsal_of(config)
@@ -86,7 +81,10 @@ async def service(config: Config, env: Mapping[str, str]) -> AsyncIterator[Servi
             checker=checker,
             grpc_address=server.address,
             admin_port=admin.port,
-            warnings=backends.peppers.warnings,
+            warnings=(
+                *backends.peppers.warnings,
+                *await count_alone(backends.stores, backends.protection, backends.replica),
+            ),
         )
 
 
@@ -121,7 +119,11 @@ async def _pipeline(
     await uses.start()
     running.push_async_callback(uses.close)
     lookups = Lookups(
-        credentials=guards.credentials, lifecycle=guards.lifecycle, billing=guards.billing, charger=guards.protection
+        credentials=guards.credentials,
+        lifecycle=guards.lifecycle,
+        billing=guards.billing,
+        charger=guards.protection,
+        local=guards.local,
     )
     return build_pipeline(config, lookups, backends.peppers.book, refusals, uses, metrics)
 
@@ -185,49 +187,9 @@ def _desk(backends: Backends, guards: Guards, refusals: Refusals, events: EventS
     )
 
 
-def _admin_services(
-    config: Config,
-    pipeline: Pipeline,
-    desk: Desk,
-    guards: Guards,
-    backends: Backends,
-    metrics: Metrics,
-    server: GrpcServer,
-    lag: LoopLag,
-) -> AdminServices:
-    def components() -> dict[str, ComponentHealth]:
-        return {name: health_of(breaker, guards.watches[name]) for name, breaker in guards.breakers.items()}
-
-    return AdminServices(
-        tenants=TenantChanges(desk),
-        billing=BillingChanges(desk),
-        keys=KeyChanges(desk),
-        limits=LimitChanges(desk, protection=backends.protection),
-        imports=TenantImports(desk),
-        stores=backends.stores,
-        lifecycle_lookup=guards.lifecycle,
-        billing_lookup=guards.billing,
-        protection=backends.protection,
-        plans=config.plan_book(),
-        explain=pipeline.explain,
-        status_of=_status_of,
-        live=lambda: lag.blocked_for() < BLOCKED_SECONDS,
-        ready=lambda: server.serving,
-        components=components,
-        render_metrics=metrics.render,
-        show_config=lambda: masked(config),
-        clock=time.monotonic,
-        wall=time.time,
-    )
-
-
-def _status_of(decision: Decision) -> int:
-    return http_status(decision.denial)
-
-
-def _admin_hosts(config: Config) -> frozenset[str]:
-    """The names under which the admin port may be called: where it listens, this machine, and what is configured."""
-    return frozenset({config.admin.listen.host, "localhost", "127.0.0.1", "::1", *config.admin.hosts})
+def _replica() -> str:
+    """What this process is called in stores that others share: readable in an answer, and never the same twice."""
+    return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _new_id() -> str:
