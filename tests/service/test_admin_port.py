@@ -26,6 +26,7 @@ providers:
   credentials: {url: "memory:"}
   lifecycle: {url: "memory:"}
   billing: {url: "memory:"}
+  protection: {snapshot: null}
   events: {url: "memory:"}
 routes: [{prefix: "/api/v1/runs", class: sdk, cost: 1}]
 plans:
