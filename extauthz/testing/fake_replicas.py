@@ -61,6 +61,7 @@ class FakeSharedLog:
         outage: raised by every call where set.
         frozen: whether calls never end.
         waits: how often `wait_for_change` was begun.
+        asked: the loop's time of every `last_change`.
     """
 
     def __init__(self) -> None:
@@ -70,6 +71,7 @@ class FakeSharedLog:
         self.outage: Exception | None = None
         self.frozen = False
         self.waits = 0
+        self.asked: list[float] = []
         self._last = 0
         self._news = asyncio.Event()
 
@@ -93,6 +95,7 @@ class FakeSharedLog:
 
     async def last_change(self) -> int:
         """The `seq` of the newest change; 0 where there was none yet."""
+        self.asked.append(asyncio.get_running_loop().time())
         await self._answer()
         return self._last
 
