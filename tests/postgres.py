@@ -267,11 +267,13 @@ def shared() -> PostgresServer:
 
 
 def _upgrade(url: str, failed: list[BaseException]) -> None:
-    from extauthz.providers import postgres, postgres_events  # noqa: PLC0415 - the tool is of use without them, too
+    # Here, because the tool is of use without them, too.
+    from extauthz.providers.postgres import upgrade as upgrade_state  # noqa: PLC0415 - see above
+    from extauthz.providers.postgres_events import upgrade as upgrade_events  # noqa: PLC0415 - see above
 
     try:
-        asyncio.run(postgres.upgrade(url))
-        asyncio.run(postgres_events.upgrade(url))
+        asyncio.run(upgrade_state(url))
+        asyncio.run(upgrade_events(url))
     except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
         failed.append(error)
 

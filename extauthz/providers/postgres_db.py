@@ -6,13 +6,14 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import Context
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import asyncpg
 
 from extauthz.errors import ProviderError
 from extauthz.providers import postgres_schema
-from extauthz.providers.postgres_dial import DIAL_LIMIT
+from extauthz.providers.postgres_dial import DIAL_LIMIT, Dialer, limits
 from extauthz.providers.postgres_pool import LOOKUP_PATIENCE, Pool
 from extauthz.providers.postgres_schema import Lineage
 from extauthz.providers.postgres_url import Target, parse_target
@@ -34,10 +35,14 @@ _log: Final = logging.getLogger(__name__)
 class Lane:
     """Calls of one kind: connections of their own, and one deadline (`timeout`, seconds, connecting included)."""
 
-    def __init__(self, pool: Pool, ready: Callable[[], Coroutine[Any, Any, None]], timeout: float) -> None:
+    def __init__(
+        self, pool: Pool, ready: Callable[[], Coroutine[Any, Any, None]], *, timeout: float, pooled: bool
+    ) -> None:
         self._pool = pool
         self._ready = ready
         self._timeout = timeout
+        self._pooled = pooled
+        self._begin = _begin(timeout) if pooled else "BEGIN"
 
     async def read(self, call: Call[T]) -> T:
         """What `call` returns; it reads, or may as well be done twice: it is made again where the connection was dead.
@@ -48,7 +53,9 @@ class Lane:
             SchemaMismatch: it is not of our schema.
             Exception: whatever else `call` raises.
         """
-        return await within(self._timeout, self._run(call, repeatable=True))
+        # Behind a pooler two messages of one query may meet two servers, unless they are in one transaction.
+        whole = partial(self._in_transaction, call) if self._pooled else call
+        return await within(self._timeout, self._run(whole, repeatable=True))
 
     async def write(self, call: Call[T]) -> T:
         """What `call` returns, run as one transaction: committed when it returns, rolled back when it raises.
@@ -57,24 +64,29 @@ class Lane:
 
         Raises: as `read`.
         """
-        return await within(self._timeout, self._run(lambda connection: _in_transaction(call, connection)))
+        return await within(self._timeout, self._run(partial(self._in_transaction, call), repeatable=False))
 
-    async def _run(self, call: Call[T], *, repeatable: bool = False) -> T:
+    async def _run(self, call: Call[T], *, repeatable: bool) -> T:
         await self._ready()
         return await self._pool.run(call, repeatable=repeatable)
 
+    async def _in_transaction(self, call: Call[T], connection: asyncpg.Connection) -> T:
+        # asyncpg's own transactions wait for the rollback when they are cancelled; ours leave the connection to be dropped.
+        await connection.execute(self._begin)
+        try:
+            value = await call(connection)
+            await connection.execute("COMMIT")
+        except Exception:
+            if not connection.is_closed():
+                await connection.execute("ROLLBACK")
+            raise
+        return value
 
-async def _in_transaction(call: Call[T], connection: asyncpg.Connection) -> T:
-    # asyncpg's own transactions wait for the rollback when they are cancelled; ours leaves the connection to be dropped.
-    await connection.execute("BEGIN")
-    try:
-        value = await call(connection)
-        await connection.execute("COMMIT")
-    except Exception:
-        if not connection.is_closed():
-            await connection.execute("ROLLBACK")
-        raise
-    return value
+
+def _begin(timeout: float) -> str:
+    """Begins a transaction that brings its own limits, in one message."""
+    settings = (f"SET LOCAL {name} = {value}" for name, value in limits(timeout + SERVER_GRACE).items())
+    return "; ".join(("BEGIN", *settings))
 
 
 class PostgresDatabase:
@@ -90,10 +102,12 @@ class PostgresDatabase:
 
     def lane(self, *, size: int, timeout: float, patience: float = LOOKUP_PATIENCE) -> Lane:
         """Connections (at most `size`) for calls that end in `timeout` seconds and wait `patience` while all are in use."""
-        return Lane(self._pool(size=size, timeout=timeout, patience=patience), self.require_ready, timeout)
+        pool = self._pool(size=size, timeout=timeout, patience=patience)
+        return Lane(pool, self.require_ready, timeout=timeout, pooled=self.target.pooled)
 
     def _pool(self, *, size: int, timeout: float, patience: float) -> Pool:
-        pool = Pool(self.target, size=size, statement_timeout=timeout + SERVER_GRACE, patience=patience)
+        dialer = Dialer(self.target, statement_timeout=timeout + SERVER_GRACE)
+        pool = Pool(self.target.place, dialer.dial, size=size, patience=patience)
         self._pools.append(pool)
         return pool
 
@@ -168,7 +182,7 @@ async def status(url: str, lineage: Lineage) -> SchemaStatus:
         SchemaMismatch: the schema is another program's.
     """
     target = parse_target(url)
-    pool = Pool(target, size=1, statement_timeout=DIAL_LIMIT)
+    pool = Pool(target.place, Dialer(target, statement_timeout=DIAL_LIMIT).dial, size=1)
     try:
         reading = pool.run(lambda connection: postgres_schema.read_status(connection, target.place, lineage))
         return await within(DIAL_LIMIT, reading)

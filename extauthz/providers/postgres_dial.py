@@ -92,9 +92,14 @@ class Dialer:
 
 
 def _settings(target: Target, statement_timeout: float) -> dict[str, str]:
-    """What the server is told for the session: no backend outlives its caller, and no abandoned transaction keeps its locks."""
-    milliseconds = str(round(statement_timeout * 1000))
-    settings = {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds}
+    """What the server is told for the session. A pooler takes no limits for a session: each transaction brings its own."""
+    settings = {} if target.pooled else limits(statement_timeout)
     if not any("application_name=" in host for host in target.hosts):
         settings["application_name"] = "extauthz"
     return settings
+
+
+def limits(seconds: float) -> dict[str, str]:
+    """Settings of the server by which no backend outlives its caller, and no abandoned transaction keeps its locks."""
+    milliseconds = str(round(seconds * 1000))
+    return {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds}

@@ -161,7 +161,7 @@ async def _append(db: asyncpg.Connection, rows: Sequence[EventRow], max_size: in
     removed = 0
     while size > max_size and removed < _MOST_PER_APPEND * len(rows):
         await db.execute(_RETENTION_RUNS)
-        count, freed = await db.fetchrow(_DELETE_OLDEST, len(rows))
+        count, freed = tuple(await db.fetchrow(_DELETE_OLDEST, len(rows)) or (0, 0))
         if not count:
             break
         size = await db.fetchval(_COUNT, -freed, count)

@@ -11,9 +11,8 @@ import asyncpg
 
 from extauthz.errors import ProviderBusy, ProviderError
 from extauthz.model.deadline import Clock
-from extauthz.providers.postgres_dial import Backoff, Dialer
+from extauthz.providers.postgres_dial import Backoff
 from extauthz.providers.postgres_errors import is_lost, keeps_connection, translated
-from extauthz.providers.postgres_url import Target
 from extauthz.resilience.bounded import within
 
 T = TypeVar("T")
@@ -31,22 +30,22 @@ CLOSE_PATIENCE: Final = 1.0
 class Pool:
     """At most `size` connections, made when they are needed and never sooner.
 
-    Each is used by one call at a time. A call that is cancelled takes its connection with it, at once: nothing is waited for, no
+    `dial` makes one. Each is used by one call at a time. A call that is cancelled takes its connection with it, at once: nothing is waited for, no
     request to cancel is sent; the server's `statement_timeout` ends the query. A connection is made by a task of its own, which
     a caller that leaves does not take along. `patience` is how long (seconds) a call waits while all are in use.
     """
 
     def __init__(
         self,
-        target: Target,
+        place: str,
+        dial: Callable[[], Awaitable[asyncpg.Connection]],
         *,
         size: int,
-        statement_timeout: float,
         patience: float = LOOKUP_PATIENCE,
         clock: Clock = monotonic,
     ) -> None:
-        self._place = target.place
-        self._dialer = Dialer(target, statement_timeout=statement_timeout)
+        self._place = place
+        self._make = dial
         self._size = size
         self._patience = patience
         self._clock = clock
@@ -109,6 +108,7 @@ class Pool:
     # Taking and giving back: no await between looking and taking
 
     async def _take(self) -> asyncpg.Connection:
+        give_up = self._clock() + self._patience
         while True:
             if self._closed:
                 raise ProviderError(f"{self._place}: the database is closed")
@@ -117,7 +117,7 @@ class Pool:
                 self._used.add(connection)
                 return connection
             self._dial_if_of_use()
-            await self._wait()
+            await self._wait(give_up)
 
     def _idle_one(self) -> asyncpg.Connection | None:
         while self._idle and self._clock() - self._idle[0][1] > IDLE_LIMIT:
@@ -143,12 +143,12 @@ class Pool:
 
     # Waiting: for a connection that is given back, or for the end of a try to make one
 
-    async def _wait(self) -> None:
+    async def _wait(self, give_up: float) -> None:
         waiter = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
             # While a connection is being made it is the server that keeps us waiting, so the caller's deadline rules.
-            await asyncio.wait({waiter}, timeout=None if self._dials else self._patience)
+            await asyncio.wait({waiter}, timeout=None if self._dials else max(0.0, give_up - self._clock()))
         except asyncio.CancelledError:
             if waiter.done():
                 self._wake_one()  # what was meant for this one goes to the next
@@ -190,7 +190,7 @@ class Pool:
 
     async def _dial(self) -> None:
         try:
-            connection = await self._dialer.dial()
+            connection = await self._make()
         except Exception as error:  # noqa: BLE001 - told to all who wait for it
             self._backoff.failed()
             self._trouble = str(translated(self._place, error))
