@@ -75,7 +75,7 @@ class Places:
         return completed(await self._plugin(url, _LONGEST), url.scheme)
 
     def _postgres(self, url: ProviderUrl) -> "PostgresStore":
-        postgres = _driver("extauthz.providers.postgres", url)
+        postgres = driver("extauthz.providers.postgres", url)
         pools = {
             name: postgres.LookupPool(size=section.pool_size, timeout=section.timeout)
             for name in ("credentials", "lifecycle", "billing")
@@ -106,7 +106,7 @@ class Places:
 
             return await self._started(RemoteProtection(self._channel(url), timeout=timeout))
         if url.scheme.startswith("redis"):
-            redis = _driver("extauthz.providers.redis_protection", url)
+            redis = driver("extauthz.providers.redis_protection", url)
             return cast("ProtectionProvider", await self._started(redis.RedisProtection(url.text, timeout=timeout)))
         return cast("ProtectionProvider", await self._plugin(url, timeout))
 
@@ -127,7 +127,7 @@ class Places:
             case "sqlite":
                 return await self._started(SqliteEvents(url.path, max_size=config.max_size, on_retention=on_retention))
             case "postgresql":
-                postgres = _driver("extauthz.providers.postgres_events", url)
+                postgres = driver("extauthz.providers.postgres_events", url)
                 store = postgres.PostgresEvents(
                     url.text, max_size=config.max_size, query_timeout=config.query_timeout, on_retention=on_retention
                 )
@@ -176,7 +176,7 @@ def place_of(url: ProviderUrl) -> str:
     return os.path.realpath(url.path) if url.scheme == "sqlite" else url.text
 
 
-def _driver(module: str, url: ProviderUrl) -> Any:
+def driver(module: str, url: ProviderUrl) -> Any:
     """A module that needs an extra.
 
     Raises:
