@@ -4,12 +4,15 @@
 """
 
 import math
+from typing import Final
 
 from extauthz._gen.provider.v1 import common_pb2
 from extauthz.errors import InvalidRecord
 from extauthz.model.identity import Actor
 from extauthz.model.lifecycle import AuditRecord, Change
 from extauthz.providers.remote_words import ACTOR_TYPES
+
+_INT32_MAX: Final = 2**31 - 1
 
 
 def read_time(seconds: float) -> float:
@@ -32,6 +35,11 @@ def read_id(text: str) -> str:
     if not text:
         raise InvalidRecord("an id is missing")
     return text
+
+
+def int32_limit(limit: int) -> int:
+    """How many at most, as an int32 that is not negative; what is beyond is as good as the nearest."""
+    return max(0, min(limit, _INT32_MAX))
 
 
 def write_actor(actor: Actor) -> common_pb2.Actor:

@@ -1,7 +1,6 @@
 """Events and changes as messages of the provider contracts, and back. What has been sent by others is checked here."""
 
 from collections.abc import Iterable
-from typing import Final
 
 from extauthz._gen.provider.v1 import events_pb2 as pb
 from extauthz._gen.provider.v1 import replicas_pb2
@@ -10,10 +9,8 @@ from extauthz.model.changed import StoredChange
 from extauthz.model.event import Event, EventQuery, EventSource, EventType
 from extauthz.model.identity import Actor
 from extauthz.providers.event_rows import EventRow, from_row, to_row
-from extauthz.providers.remote_change_messages import read_actor, read_time, write_actor
+from extauthz.providers.remote_change_messages import int32_limit, read_actor, read_time, write_actor
 from extauthz.providers.remote_words import CHANGED_KINDS, SEVERITIES
-
-_INT32_MAX: Final = 2**31 - 1
 
 
 def write_event(event: Event) -> pb.Event:
@@ -86,7 +83,7 @@ def write_query(query: EventQuery) -> pb.QueryEventsRequest:
         event_types=sorted(query.types),
         event_sources=sorted(query.sources),
         after=None if after is None else pb.EventPosition(timestamp=after[0], event_id=after[1]),
-        limit=write_limit(query.limit),
+        limit=int32_limit(query.limit),
     )
 
 
@@ -109,13 +106,8 @@ def read_query(message: pb.QueryEventsRequest) -> EventQuery:
         types=types,
         sources=sources,
         after=(read_time(after.timestamp), after.event_id) if message.HasField("after") else None,
-        limit=message.limit,
+        limit=int32_limit(message.limit),
     )
-
-
-def write_limit(limit: int) -> int:
-    """How many at most, as an int32; what is beyond it is as good as the largest."""
-    return max(0, min(limit, _INT32_MAX))
 
 
 def write_changes(changes: Iterable[StoredChange]) -> replicas_pb2.ListChangesResponse:

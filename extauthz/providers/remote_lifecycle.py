@@ -17,8 +17,14 @@ from extauthz.model.lifecycle import (
 )
 from extauthz.providers import remote_rpc as rpc
 from extauthz.providers.remote_base import RemotePart
-from extauthz.providers.remote_change_messages import read_audit, read_change, read_id, write_audit, write_change
-from extauthz.providers.remote_event_messages import write_limit
+from extauthz.providers.remote_change_messages import (
+    int32_limit,
+    read_audit,
+    read_change,
+    read_id,
+    write_audit,
+    write_change,
+)
 from extauthz.providers.remote_tenant_messages import (
     read_lifecycle_answer,
     read_tenant,
@@ -99,7 +105,7 @@ class RemoteLifecycle(RemoteAudit):
     async def list_tenants(self, after: str = "", limit: int = 100) -> Sequence[Tenant]:
         """Tenants with an id above `after` in the order of their ids, at most `limit`."""
         answer = await self._change(
-            rpc.LIST_TENANTS, lambda: admin.ListTenantsRequest(after=after, limit=write_limit(limit))
+            rpc.LIST_TENANTS, lambda: admin.ListTenantsRequest(after=after, limit=int32_limit(limit))
         )
         return [read_tenant(each) for each in answer.tenants]
 

@@ -70,17 +70,18 @@ class ServePolicy:
     """How the server behaves.
 
     `max_message_bytes` bounds a request: a batch of events or of tenants to import. `max_streams` bounds the calls at once on one
-    connection: replicas ask for several providers over one, each with up to 64 at a time. `grace` is how long (seconds)
-    running calls have when it stops.
+    connection: replicas ask for several providers over one, each with up to 64 at a time. `max_connection_age` in seconds, None:
+    no end. `grace` is how long (seconds) running calls have when it stops, or when a connection ends.
     """
 
     max_message_bytes: int = 4 * 1024 * 1024
     max_streams: int = 512
+    max_connection_age: float | None = None
     grace: float = 5.0
 
     def options(self) -> list[tuple[str, int]]:
         """The same in gRPC's words."""
-        return [
+        chosen = [
             ("grpc.max_receive_message_length", self.max_message_bytes),
             # Without it one connection that opens and resets streams makes most calls of all others fail.
             ("grpc.max_concurrent_streams", self.max_streams),
@@ -89,6 +90,10 @@ class ServePolicy:
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_ping_strikes", 0),
         ]
+        if self.max_connection_age is not None:
+            chosen.append(("grpc.max_connection_age_ms", int(self.max_connection_age * 1000)))
+            chosen.append(("grpc.max_connection_age_grace_ms", int(self.grace * 1000)))
+        return chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

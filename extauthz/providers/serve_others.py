@@ -6,7 +6,7 @@ from typing import Final
 from extauthz._gen.provider.v1 import events_pb2, protection_pb2, replicas_pb2
 from extauthz.ports import ChangeLog, EventStore, ProtectionProvider, ReplicaLeases
 from extauthz.providers import remote_rpc as rpc
-from extauthz.providers.remote_change_messages import read_id, read_time
+from extauthz.providers.remote_change_messages import int32_limit, read_id, read_time
 from extauthz.providers.remote_event_messages import read_event, read_query, write_changes, write_event
 from extauthz.providers.remote_protection_messages import read_charge, read_count, write_result, write_usage
 from extauthz.providers.serve_calls import AnyServed, Served
@@ -63,7 +63,7 @@ def change_calls(log: ChangeLog, stopping: asyncio.Event) -> list[AnyServed]:
             lambda _: log.last_change(),
             lambda seq: replicas_pb2.GetLastChangeResponse(seq=seq),
         ),
-        Served(rpc.LIST_CHANGES, lambda q: log.changes_after(q.after, q.limit), write_changes),
+        Served(rpc.LIST_CHANGES, lambda q: log.changes_after(q.after, int32_limit(q.limit)), write_changes),
         Served(
             rpc.WAIT_FOR_CHANGE,
             lambda q: _wait(log, q.after, min(read_time(q.seconds), _LONGEST_WAIT), stopping),

@@ -18,7 +18,14 @@ from extauthz.ports import (
     LifecycleStore,
 )
 from extauthz.providers import remote_rpc as rpc
-from extauthz.providers.remote_change_messages import read_audit, read_change, read_id, write_audit, write_change
+from extauthz.providers.remote_change_messages import (
+    int32_limit,
+    read_audit,
+    read_change,
+    read_id,
+    write_audit,
+    write_change,
+)
 from extauthz.providers.remote_key_messages import read_key, read_uses, write_key, write_key_answer
 from extauthz.providers.remote_tenant_messages import (
     read_billing,
@@ -112,7 +119,7 @@ def _tenants(store: LifecycleStore) -> list[AnyServed]:
         ),
         Served(
             rpc.LIST_TENANTS,
-            lambda q: store.list_tenants(q.after, q.limit),
+            lambda q: store.list_tenants(q.after, int32_limit(q.limit)),
             lambda tenants: admin.ListTenantsResponse(tenants=[write_tenant(each) for each in tenants]),
         ),
     ]
