@@ -63,7 +63,7 @@ class Dialer:
 
     def __init__(self, target: Target, *, statement_timeout: float) -> None:
         self._target = target
-        self._settings = _settings(target, statement_timeout)
+        self.settings = _settings(target, statement_timeout)
         self._first = 0
 
     async def dial(self) -> asyncpg.Connection:
@@ -86,9 +86,7 @@ class Dialer:
 
     async def _connect(self, host: str) -> asyncpg.Connection:
         size = self._target.statement_cache_size
-        return await asyncpg.connect(
-            host, timeout=DIAL_LIMIT, statement_cache_size=size, server_settings=self._settings
-        )
+        return await asyncpg.connect(host, timeout=DIAL_LIMIT, statement_cache_size=size, server_settings=self.settings)
 
 
 def _settings(target: Target, statement_timeout: float) -> dict[str, str]:
