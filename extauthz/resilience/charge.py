@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from extauthz.errors import InvalidRecord
@@ -12,18 +12,34 @@ from extauthz.model.protection import Charge, ChargeResult
 from extauthz.ports import ProtectionProvider, ProviderObserver, Unavailable
 from extauthz.resilience.breaker import Breaker
 from extauthz.resilience.bulkhead import Bulkhead
-from extauthz.resilience.call import Caller, NoAnswer, Outcome, retry_after_ms
+from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome, retry_after_ms
 from extauthz.resilience.policy import ChargePolicy
 from extauthz.resilience.probe import Probe
+from extauthz.resilience.refused import RefusedCharges
 
 OPERATION: Final = "charge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeStats:
+    """A charge guard as an operator sees it.
+
+    `refused_tenants` is of how many tenants a refusal is kept (some may be over), `remembered` how many charges were answered
+    from there since the start.
+    """
+
+    operation: str
+    in_flight: int
+    refused_tenants: int
+    remembered: int
 
 
 class ChargeGuard:
     """Charges the protection provider; implements `ports.Charger`.
 
     A provider in this process is simply awaited. Any other is called as a task of our own, under its deadline, bulkhead and
-    breaker; callers of a tenant that has its share of the bulkhead wait their turn.
+    breaker; callers of a tenant that has its share of the bulkhead wait their turn. What such a provider refused is refused
+    again without asking it, for as long as it said, at most 1 s, whatever the circuit; allows are never remembered.
     """
 
     def __init__(
@@ -49,6 +65,7 @@ class ChargeGuard:
             observer=observer,
             clock=clock,
         )
+        self._refusals = RefusedCharges(clock)
         self._failed: Charge | None = None
         self._probe = Probe(breaker, self._try_again)
 
@@ -60,6 +77,22 @@ class ChargeGuard:
         """
         if self._provider.in_process:
             return await self._directly(charge)
+        known = self._known_refusal(charge)
+        if known is None:
+            known = await self._enter(charge, deadline)
+        if known is not None:
+            return known
+        result: asyncio.Future[Outcome[ChargeResult]] = asyncio.get_running_loop().create_future()
+        refused = self._start(charge, result.set_result)
+        if refused is not None:
+            raise self._refused(refused)
+        await asyncio.wait({result}, timeout=deadline.remaining())
+        if not result.done():
+            raise self._unavailable(FallbackReason.BUDGET)
+        return self._result(result.result())
+
+    async def _enter(self, charge: Charge, deadline: Deadline) -> ChargeResult | None:
+        """Take a slot of the bulkhead. Where the same charge was refused to those before in the queue, that, and no slot."""
         if self._breaker.refuses:
             raise self._refused(FallbackReason.CIRCUIT_OPEN)
         remaining = deadline.remaining()
@@ -67,18 +100,30 @@ class ChargeGuard:
             raise self._unavailable(FallbackReason.BUDGET)
         if not await self._bulkhead.enter_in_turn(charge.tenant_id, min(remaining, self._timeout)):
             raise self._refused(FallbackReason.BULKHEAD)
-        remaining = deadline.remaining()
-        if remaining <= 0:  # nobody would hear the answer, and it would be counted elsewhere too
-            self._bulkhead.leave(charge.tenant_id)
+        known = self._known_refusal(charge)
+        if known is None and deadline.remaining() > 0:
+            return None
+        self._bulkhead.leave(charge.tenant_id)
+        if known is None:  # nobody would hear the answer, and it would be counted elsewhere too
             raise self._unavailable(FallbackReason.BUDGET)
-        result: asyncio.Future[Outcome[ChargeResult]] = asyncio.get_running_loop().create_future()
-        refused = self._start(charge, result.set_result)
-        if refused is not None:
-            raise self._refused(refused)
-        await asyncio.wait({result}, timeout=remaining)
-        if not result.done():
-            raise self._unavailable(FallbackReason.BUDGET)
-        return self._result(result.result())
+        return known
+
+    def forget(self, tenant_id: str) -> None:
+        """Drop what was refused to one tenant: its limits were cleared, or its plan changed."""
+        self._refusals.forget(tenant_id)
+
+    def clear(self) -> None:
+        """Drop everything that was refused."""
+        self._refusals.clear()
+
+    def stats(self) -> ChargeStats:
+        """Figures for an operator."""
+        return ChargeStats(
+            operation=OPERATION,
+            in_flight=self._bulkhead.in_flight,
+            refused_tenants=len(self._refusals),
+            remembered=self._refusals.answers,
+        )
 
     async def close(self) -> None:
         """Call off the charges under way and begin no more."""
@@ -98,13 +143,19 @@ class ChargeGuard:
 
     def _start(self, charge: Charge, landed: Callable[[Outcome[ChargeResult]], None]) -> FallbackReason | None:
         """Begin a charge that has entered the bulkhead."""
+        epoch = self._refusals.epoch
 
         def note(outcome: Outcome[ChargeResult]) -> None:
-            if isinstance(outcome, NoAnswer):
+            if isinstance(outcome, Answer):
+                self._refusals.remember(charge, outcome.value, epoch)
+            else:
                 self._failed = charge
             landed(outcome)
 
         return self._caller.start(charge.tenant_id, lambda: self._provider.charge(charge), note, entered=True)
+
+    def _known_refusal(self, charge: Charge) -> ChargeResult | None:
+        return self._refusals.find(charge) if charge.commit else None
 
     def _result(self, outcome: Outcome[ChargeResult]) -> ChargeResult:
         if isinstance(outcome, NoAnswer):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from extauthz.errors import InvalidRecord, ProviderError
+from extauthz.errors import InvalidRecord, ProviderBusy, ProviderError
 from extauthz.model.billing import Limits
 from extauthz.model.deadline import Deadline
 from extauthz.model.decision import FallbackReason
@@ -86,6 +86,9 @@ class Remote:
     async def usage(self, tenant_id: str) -> Usage:
         raise NotImplementedError(tenant_id)
 
+    async def record_usage(self, tenant_id: str, cost: int, idempotency_key: str) -> Usage:
+        raise NotImplementedError(tenant_id, cost, idempotency_key)
+
     async def clear(self, tenant_id: str | None) -> None:
         raise NotImplementedError(tenant_id)
 
@@ -119,8 +122,11 @@ class World:
     def state(self) -> CircuitState:
         return self.breaker.state
 
-    async def charge(self, tenant: str = "t", seconds: float = 1.0) -> ChargeResult:
-        charge = Charge(tenant_id=tenant, limits=Limits(rate=60), blocking=frozenset({Dimension.RATE}))
+    async def charge(
+        self, tenant: str = "t", seconds: float = 1.0, *, cost: int = 0, commit: bool = True
+    ) -> ChargeResult:
+        blocking = frozenset({Dimension.RATE})
+        charge = Charge(tenant_id=tenant, limits=Limits(rate=60), blocking=blocking, cost=cost, commit=commit)
         return await self.guard.charge(charge, Deadline.after(seconds, self.clock))
 
     async def refused(self, tenant: str = "t", seconds: float = 1.0) -> Unavailable:
@@ -241,6 +247,121 @@ async def test_a_caller_who_is_cancelled_leaves_the_charge_to_its_end() -> None:
     await asyncio.sleep(0.01)
     assert world.log.calls == [(0.01, True)]
     assert not world.breaker.failing
+
+
+@in_virtual_time
+async def test_a_provider_without_a_free_connection_is_a_full_bulkhead_and_no_failure() -> None:
+    async def busy(_charge: Charge) -> ChargeResult:
+        raise ProviderBusy("all connections are in use")
+
+    world = World(busy)
+    for _ in range(5):
+        assert (await world.refused()).reason is FallbackReason.BULKHEAD
+    assert not world.breaker.failing
+    assert world.log.refusals == 5
+
+
+# What was refused
+
+
+async def denies(_charge: Charge) -> ChargeResult:
+    return DENIED
+
+
+@in_virtual_time
+async def test_a_refusal_is_told_again_for_a_second_without_asking() -> None:
+    world = World(denies)
+    assert await world.charge() == DENIED
+    await asyncio.sleep(0.25)
+    again = await world.charge()
+    assert (again.charged, again.exceeded[0].wait_us) == (False, 750_000)
+    assert len(world.provider.seen) == 1
+    await asyncio.sleep(0.75)
+    assert await world.charge() == DENIED
+    assert len(world.provider.seen) == 2
+    assert world.guard.stats().remembered == 1
+    assert world.guard.stats().refused_tenants == 1
+
+
+@in_virtual_time
+async def test_another_tenant_cost_or_a_mere_look_is_asked_for_itself() -> None:
+    world = World(denies)
+    await world.charge("t")
+    await world.charge("u")
+    await world.charge("t", cost=1)
+    await world.charge("t", commit=False)
+    await world.charge("v", commit=False)
+    await world.charge("v")
+    assert len(world.provider.seen) == 6
+    await world.charge("t")
+    assert len(world.provider.seen) == 6
+
+
+@in_virtual_time
+async def test_an_allow_is_never_remembered() -> None:
+    world = World()
+    for _ in range(3):
+        await world.charge()
+    assert len(world.provider.seen) == 3
+    assert world.guard.stats().refused_tenants == 0
+
+
+@in_virtual_time
+async def test_while_a_refusal_is_remembered_neither_circuit_nor_budget_matters() -> None:
+    world = World(denies)
+    await world.charge()
+    world.breaker.open()
+    assert not (await world.charge(seconds=0.0)).charged
+    assert (await world.refused("u")).reason is FallbackReason.CIRCUIT_OPEN
+
+
+@pytest.mark.parametrize("drop", [lambda guard: guard.forget("t"), lambda guard: guard.clear()])
+@in_virtual_time
+async def test_a_clearing_of_limits_or_a_plan_change_drops_what_was_refused(
+    drop: Callable[[ChargeGuard], None],
+) -> None:
+    world = World(denies)
+    await world.charge()
+    drop(world.guard)
+    world.provider.behaviour = charges
+    assert await world.charge() == CHARGED
+
+
+@in_virtual_time
+async def test_a_refusal_on_its_way_while_limits_are_cleared_is_not_remembered() -> None:
+    async def denies_later(_charge: Charge) -> ChargeResult:
+        await asyncio.sleep(0.01)
+        return DENIED
+
+    world = World(denies_later)
+    caller = asyncio.ensure_future(world.charge())
+    await asyncio.sleep(0.005)
+    world.guard.forget("t")
+    assert await caller == DENIED
+    world.provider.behaviour = charges
+    assert await world.charge() == CHARGED
+
+
+@in_virtual_time
+async def test_who_waits_for_a_turn_is_told_what_those_before_were_told() -> None:
+    async def denies_later(_charge: Charge) -> ChargeResult:
+        await asyncio.sleep(0.01)
+        return DENIED
+
+    world = World(denies_later, max_in_flight=8)
+    results = await asyncio.gather(*(world.charge() for _ in range(20)))
+    assert {result.charged for result in results} == {False}
+    assert len(world.provider.seen) == 2
+    assert world.guard.stats().in_flight == 0
+    assert world.guard.stats().remembered == 18
+
+
+@in_virtual_time
+async def test_an_embedded_provider_is_always_asked() -> None:
+    world = World(denies, in_process=True)
+    for _ in range(3):
+        assert await world.charge() == DENIED
+    assert len(world.provider.seen) == 3
 
 
 # Taking turns
