@@ -252,6 +252,11 @@ class CacheModel(RuleBasedStateMachine):
             self.known[key] = (value, at, False)
 
     @rule()
+    def forget_all(self) -> None:
+        self.at.cache.forget_all()
+        self.known = {key: (value, at, False) for key, (value, at, _) in self.known.items() if denies(value)}
+
+    @rule()
     def clear(self) -> None:
         self.at.cache.clear()
         self.known.clear()
@@ -274,6 +279,7 @@ class CacheModel(RuleBasedStateMachine):
     def agrees(self) -> None:
         assert len(self.at.cache) == len(self.known)
         for key in "abcdefgh":
+            assert (key in self.at.cache) == (key in self.known)
             value, at, _fresh = self.known.get(key, ("nothing", 0.0, False))
             usable = denies(value) or self.at.clock() - at < POLICY.max_stale
             assert self.at.last_known(key) == (str(value) if usable else None)

@@ -58,6 +58,16 @@ class Store(MemoryStore):
             raise self.failure
 
 
+class NoLeases(FakeSharedLog):
+    """A store that keeps a log, and no leases."""
+
+    async def renew_lease(self, replica: str, seen: int, seconds: float) -> None:
+        raise NotSupported(f"no leases here: {replica}, {seen}, {seconds}")
+
+    async def end_lease(self, replica: str) -> None:
+        raise AssertionError(f"there is no lease to end: {replica}")
+
+
 class Silent:
     """Events and metrics that nobody reads."""
 
@@ -71,7 +81,7 @@ class Silent:
 class Replica:
     """One replica over a store and a log that others write too."""
 
-    def __init__(self, *, leases: bool = True) -> None:
+    def __init__(self, *, leases: bool = True, lease_store: FakeSharedLog | None = None) -> None:
         self.store = Store()
         self.log = FakeSharedLog()
         self.lifecycle: FakeCache[str, LifecycleRecord | None] = FakeCache()
@@ -99,7 +109,7 @@ class Replica:
             log=self.log,
             desk=self.desk,
             replica=HERE,
-            leases=self.log if leases else None,
+            leases=lease_store or self.log if leases else None,
             clock=asyncio.get_running_loop().time,
             spread=lambda: 1.0,
         )
@@ -306,8 +316,8 @@ async def test_a_record_that_cannot_be_read_is_forgotten_and_does_not_hold_up_th
         replica.lifecycle.put(ACME, record(State.ACTIVE))
         replica.billing.put(ACME, BillingRecord(state=BillingState.ACTIVE))
         replica.store.failure = InvalidRecord("banana is no state")
-        replica.log.add(ChangedKind.LIFECYCLE, ACME)
-        seq = replica.log.add(ChangedKind.BILLING, ACME)
+        replica.log.add(ChangedKind.BILLING, ACME)
+        seq = replica.log.add(ChangedKind.LIFECYCLE, ACME)
         await asyncio.sleep(SOON)
         assert replica.lifecycle.values == {}
         assert replica.billing.values == {}
@@ -478,6 +488,17 @@ async def test_a_store_without_a_log_of_changes_is_left_alone() -> None:
     assert logged == []
     assert replica.log.waits == 0
     assert replica.log.renewed == []
+
+
+@in_virtual_time
+async def test_a_store_that_keeps_no_leases_is_followed_all_the_same() -> None:
+    replica = Replica(lease_store=NoLeases())
+    with capture_logs() as logged:
+        async with replica.following():
+            replica.log.add(ChangedKind.KEY, "key1")
+            await asyncio.sleep(60)
+            assert replica.credentials.forgotten == ["key1"]
+    assert logged == []
 
 
 @in_virtual_time

@@ -752,7 +752,7 @@ async def test_who_waits_for_a_load_gets_what_was_put_at_once() -> None:
     assert world.breaker.view().failures == 1  # the load itself counts all the same
 
 
-@pytest.mark.parametrize("change", ["forget", "clear"])
+@pytest.mark.parametrize("change", ["forget", "forget_all", "clear"])
 @in_virtual_time
 async def test_after_a_change_nobody_gets_what_was_loaded_before_it(change: str) -> None:
     versions = iter(["old", "new"])
@@ -765,7 +765,7 @@ async def test_after_a_change_nobody_gets_what_was_loaded_before_it(change: str)
     world = World(versioned)
     before = asyncio.ensure_future(world.get())
     await asyncio.sleep(0.005)
-    world.guard.forget("a") if change == "forget" else world.guard.clear()
+    world.guard.forget("a") if change == "forget" else getattr(world.guard, change)()
     after = asyncio.ensure_future(world.get())
     assert (await before).value == (await after).value == "new"
     cached = world.guard.peek("a")
@@ -786,6 +786,33 @@ async def test_a_forgotten_value_stands_in_only_where_it_denies() -> None:
     last_known = (await world.refused("t")).last_known
     assert last_known is not None
     assert last_known.value == "TERMINATED t"
+
+
+@in_virtual_time
+async def test_when_all_is_forgotten_what_denies_stands_in_and_nothing_is_fresh() -> None:
+    world = World()
+    await world.get("a")
+    world.guard.put("t", "TERMINATED t")
+    world.guard.forget_all()
+    assert [world.guard.peek(key) for key in ("a", "t")] == [None, None]
+    assert [world.guard.holds(key) for key in ("a", "t")] == [False, True]
+    world.behaviour = fails
+    assert (await world.refused("a")).last_known is None
+    last_known = (await world.refused("t")).last_known
+    assert last_known is not None
+    assert last_known.value == "TERMINATED t"
+
+
+@in_virtual_time
+async def test_what_is_held_is_held_fresh_or_not_and_a_load_holds_nothing_before_it_ends() -> None:
+    world = World()
+    asking = asyncio.ensure_future(world.get())
+    await asyncio.sleep(0.005)
+    assert not world.guard.holds("a")
+    await asking
+    await asyncio.sleep(60)
+    assert world.guard.peek("a") is None
+    assert world.guard.holds("a")
 
 
 @in_virtual_time

@@ -14,6 +14,7 @@ from extauthz.model.identity import KeyUse
 from extauthz.model.lifecycle import LifecycleState, Onboarding
 from extauthz.providers.memory import MemoryStore
 from extauthz.providers.sqlite import SqliteStore
+from extauthz.testing.contracts_imports import a_tenant_in
 from extauthz.testing.contracts_stores import Store
 from extauthz.testing.contracts_values import NOW, a_change, a_key, a_tenant
 
@@ -33,6 +34,16 @@ def create(tenant: str, at: float, onboarding: Onboarding, standing: BillingStat
 
 def transition(tenant: str, to: LifecycleState, at: float, revoke: bool) -> Step:  # noqa: FBT001 - drawn by Hypothesis
     return lambda store: store.transition(tenant, to, a_change(later=at), revoke_keys=revoke)
+
+
+def plan(tenant: str, at: float) -> Step:
+    return lambda store: store.plan_termination(tenant, a_change(later=at))
+
+
+def bring(ids: list[str], state: LifecycleState, standing: BillingState | None) -> Step:
+    given = [a_tenant_in(state, tenant) for tenant in ids]
+    billing = {} if standing is None else {ids[0]: BillingRecord(state=standing)}
+    return lambda store: store.import_tenants(given, a_change(), billing)
 
 
 def onboard(tenant: str, to: Onboarding) -> Step:
@@ -65,6 +76,8 @@ def use(key: str, at: float, secret_hash: bytes | None, pepper: str | None) -> S
 steps = st.one_of(
     st.builds(create, tenants, times, st.sampled_from(Onboarding), st.none() | standings),
     st.builds(transition, tenants, states, times, st.booleans()),
+    st.builds(plan, tenants, times),
+    st.builds(bring, st.lists(tenants, min_size=1, max_size=3), states, st.none() | standings),
     st.builds(onboard, tenants, st.sampled_from(Onboarding)),
     st.builds(bill, tenants, st.none() | standings, plans),
     st.builds(issue, keys, tenants, times, st.booleans()),
@@ -83,6 +96,7 @@ async def outcome(step: Step, store: Store) -> object:
 
 async def everything(store: Store) -> object:
     whole: list[object] = [await store.list_tenants(), [await store.find_key(key) for key in KEYS]]
+    whole += [dict(await store.find_standings(TENANTS)), sorted(await store.planned_terminations())]
     for tenant in TENANTS:
         whole += [await store.find_lifecycle(tenant), await store.find_billing(tenant)]
         whole += [await store.list_keys(tenant), await store.history(tenant)]

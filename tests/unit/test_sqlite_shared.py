@@ -1,0 +1,202 @@
+"""What is particular to SQLite where processes share a file: what is kept, for how long, and what older files become."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from extauthz.errors import InvalidRecord, ProviderError, SchemaMismatch
+from extauthz.model.billing import BillingRecord, BillingState
+from extauthz.model.changed import ChangedKind
+from extauthz.model.lifecycle import LifecycleState
+from extauthz.ports import CHANGES_KEPT
+from extauthz.providers import sqlite, sqlite_file, sqlite_writing
+from extauthz.providers.sqlite import MIGRATIONS, SqliteStore
+from extauthz.providers.sqlite_schema import STATE_APPLICATION_ID, Kind, Migrations
+from extauthz.providers.sqlite_shared import POLL_EVERY
+from extauthz.testing import FakeWallClock, in_virtual_time
+from extauthz.testing.contracts_changes import told
+from extauthz.testing.contracts_values import ACME, a_change, a_key, a_tenant, refused, tenant_in
+
+MINUTE = 60.0
+
+
+@pytest.fixture
+def wall() -> FakeWallClock:
+    return FakeWallClock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, wall: FakeWallClock) -> AsyncIterator[SqliteStore]:
+    made = SqliteStore(tmp_path / "state.db", readers=2, replica="one", wall=wall)
+    await made.start()
+    yield made
+    await made.close()
+
+
+def behind(path: Path, statement: str) -> list[tuple[object, ...]]:
+    """Run a statement behind the store's back."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    rows = connection.execute(statement).fetchall()
+    connection.close()
+    return rows
+
+
+# All or nothing
+
+
+@pytest.mark.parametrize("table", ["changes", "api_keys", "audit"])
+async def test_a_change_that_cannot_be_told_is_not_made(store: SqliteStore, table: str) -> None:
+    await store.create_tenant(a_tenant(), a_change())
+    await store.issue_key(a_key(), a_change(), require_active=True)
+    await store.plan_termination(ACME, a_change())
+    seen = await store.last_change()
+    when = "UPDATE" if table == "api_keys" else "INSERT"
+    behind(store.path, f"CREATE TRIGGER fail BEFORE {when} ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END")
+    end = store.transition(ACME, LifecycleState.TERMINATED, a_change(), revoke_keys=True)
+    await refused(ProviderError, end)
+    assert await store.find_lifecycle(ACME) == a_tenant().record
+    assert await store.find_key("key1") == a_key()
+    assert len(await store.planned_terminations()) == 1
+    assert await store.last_change() == seen
+
+
+async def test_an_import_that_breaks_in_the_middle_adds_nothing(store: SqliteStore) -> None:
+    fail = "WHEN NEW.tenant_id = 't3' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    behind(store.path, f"CREATE TRIGGER fail BEFORE INSERT ON billing {fail}")
+    given = [a_tenant(f"t{number}") for number in range(5)]
+    standings = {tenant.tenant_id: BillingRecord(state=BillingState.TRIAL) for tenant in given}
+    await refused(ProviderError, store.import_tenants(given, a_change(), standings))
+    assert not await store.list_tenants()
+    assert not await store.history("t0")
+    assert await store.last_change() == 0
+
+
+# What is kept
+
+
+async def test_offboard_005_a_plan_outlives_a_restart(store: SqliteStore, wall: FakeWallClock) -> None:
+    await store.create_tenant(a_tenant(), a_change())
+    await store.plan_termination(ACME, a_change("fraud", later=1))
+    await store.close()
+    again = SqliteStore(store.path, wall=wall)
+    assert list(await again.planned_terminations()) == [(ACME, a_change("fraud", later=1))]
+    await again.close()
+
+
+async def test_changes_are_kept_for_their_time_and_then_dropped(store: SqliteStore, wall: FakeWallClock) -> None:
+    await store.create_tenant(a_tenant("old"), a_change())
+    wall.advance(CHANGES_KEPT / 2)
+    await store.create_tenant(a_tenant("young"), a_change())
+    wall.advance(CHANGES_KEPT / 2 - MINUTE)
+    await store.record_uses([])
+    await store.renew_lease("one", 1, 3)
+    assert [change.id for change in await store.changes_after(0)] == ["old", "young"]
+    wall.advance(2 * MINUTE)
+    await store.renew_lease("one", 1, 3)
+    assert [change.id for change in await store.changes_after(0)] == ["young"]
+
+
+async def test_the_number_of_the_last_change_outlives_the_change(store: SqliteStore, wall: FakeWallClock) -> None:
+    await store.create_tenant(a_tenant("a"), a_change())
+    last = await store.last_change()
+    wall.advance(CHANGES_KEPT + MINUTE)
+    await store.renew_lease("one", last, 3)
+    assert not await store.changes_after(0)
+    assert await store.last_change() == last
+    await store.create_tenant(a_tenant("b"), a_change())
+    assert [change.seq for change in await store.changes_after(last)] == [last + 1]
+
+
+async def test_old_changes_are_dropped_a_few_at_a_time(store: SqliteStore, wall: FakeWallClock) -> None:
+    many = sqlite_writing.PRUNED_AT_ONCE + 5
+    await store.create_tenant(a_tenant(), a_change())
+    numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many})"
+    behind(store.path, f"INSERT INTO changes (kind, id, origin, at) {numbers} SELECT 'key', 'k', 'two', 0 FROM n")
+    for left in (6, 0):  # the oldest row of all is the tenant's
+        wall.advance(CHANGES_KEPT + MINUTE)
+        await store.renew_lease("one", 0, 3)
+        assert len(await store.changes_after(0, limit=many)) == left
+
+
+@pytest.mark.parametrize("jump", [-10 * CHANGES_KEPT, 10 * CHANGES_KEPT])
+async def test_a_calendar_that_jumps_does_no_harm(store: SqliteStore, wall: FakeWallClock, jump: float) -> None:
+    await store.create_tenant(a_tenant("a"), a_change())
+    last = await store.last_change()
+    wall.advance(jump)
+    await store.create_tenant(a_tenant("b"), a_change())
+    assert [change.id for change in await store.changes_after(last)] == ["b"]
+
+
+async def test_leases_that_ran_out_are_dropped(store: SqliteStore, wall: FakeWallClock) -> None:
+    for number in range(5):
+        await store.renew_lease(f"pod-{number}", 1, 3)
+    wall.advance(3.0)
+    assert not await store.replicas_behind(9)
+    await store.renew_lease("pod-9", 1, 3)
+    assert behind(store.path, "SELECT replica FROM replicas") == [("pod-9",)]
+
+
+async def test_a_change_of_an_unknown_kind_cannot_be_read(store: SqliteStore) -> None:
+    behind(store.path, "INSERT INTO changes (kind, id, origin, at) VALUES ('banana', 'x', 'two', 0)")
+    error = await refused(InvalidRecord, store.changes_after(0))
+    assert str(error) == "change 1: 'banana' is no ChangedKind"
+
+
+async def test_without_a_name_a_store_makes_changes_of_nobodys(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    await store.start()
+    await tenant_in(store, LifecycleState.SUSPENDED)
+    expected = [(ChangedKind.CREATED, ACME, ""), (ChangedKind.LIFECYCLE, ACME, "")]
+    assert told(await store.changes_after(0)) == expected
+    await store.close()
+
+
+@in_virtual_time
+async def test_waiting_takes_no_longer_than_asked_for_and_than_a_look_at_the_file() -> None:
+    store = SqliteStore("never-opened.db")
+    loop = asyncio.get_running_loop()
+    for asked, taken in ((0.05, 0.05), (60.0, POLL_EVERY)):
+        began = loop.time()
+        await store.wait_for_change(asked)
+        assert round(loop.time() - began, 3) == taken
+
+
+async def test_a_lease_is_not_worth_a_sync_and_a_change_is(store: SqliteStore) -> None:
+    modes: list[int] = []
+    look = store._db.write
+
+    async def synchronous(*, durable: bool) -> None:
+        def mode(connection: sqlite3.Connection) -> None:
+            modes.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+        await look(mode, durable=durable)
+
+    for durable in (True, False, True):
+        await synchronous(durable=durable)
+    full, normal = 2, 1
+    assert modes == [full, normal, full]
+
+
+# Older files
+
+
+async def test_what_stood_in_an_older_file_stands_in_the_upgraded_one(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    first = Migrations(directory=MIGRATIONS.directory, revisions=("0001",))
+    sqlite_file.upgrade(path, Kind(application_id=STATE_APPLICATION_ID, migrations=first))
+    behind(path, "INSERT INTO tenants VALUES ('acme', 'acme Inc.', 'ACTIVE', 'COMPLETE', 1800000000)")
+    behind(path, "INSERT INTO billing VALUES ('acme', 'PAST_DUE', 'pro')")
+    store = SqliteStore(path, replica="one")
+    with pytest.raises(SchemaMismatch, match=r"at revision 0001, .* needs 0002; run `extauthz db upgrade`"):
+        await store.start()
+    sqlite.upgrade(path)
+    await store.start()
+    assert await store.get_tenant(ACME) == a_tenant()
+    assert await store.find_billing(ACME) == BillingRecord(state=BillingState.PAST_DUE, plan_id="pro")
+    assert await store.last_change() == 0
+    await store.transition(ACME, LifecycleState.SUSPENDED, a_change(), revoke_keys=True)
+    assert told(await store.changes_after(0)) == [(ChangedKind.LIFECYCLE, ACME, "one")]
+    await store.close()
