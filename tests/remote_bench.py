@@ -1,13 +1,20 @@
 """Backends reached over gRPC: a provider server on a port of its own, and remote providers that ask it."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import grpc
 
 from extauthz.ports import EventStore, ProtectionProvider
 from extauthz.providers.remote import RemoteEvents, RemoteProtection, RemoteStore, RemoteTimeouts
 from extauthz.providers.serve import Backends, ProviderServer, ServePolicy
 from extauthz.providers.serve_state import AdministeredStore
 from extauthz.testing.contracts_changes import SharedStore
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Answer = Callable[[bytes, Context], Awaitable[bytes]]
 
 LISTEN = "127.0.0.1:0"
 AT_ONCE = ServePolicy(grace=0.0)
@@ -37,13 +44,8 @@ async def serving(backends: Backends) -> AsyncIterator[ProviderServer]:
 
 @asynccontextmanager
 async def remote_store(backends: Backends, timeouts: RemoteTimeouts = PATIENT_TIMEOUTS) -> AsyncIterator[RemoteStore]:
-    async with serving(backends) as server:
-        store = RemoteStore(url(server), timeouts=timeouts)
-        await store.start()
-        try:
-            yield store
-        finally:
-            await store.close()
+    async with serving(backends) as server, asking(url(server), timeouts) as store:
+        yield store
 
 
 @asynccontextmanager
@@ -66,3 +68,56 @@ async def remote_events(store: EventStore) -> AsyncIterator[RemoteEvents]:
             yield remote
         finally:
             await remote.close()
+
+
+class Raw(grpc.GenericRpcHandler):
+    """A server that answers every call with what `answer` makes of it, and remembers the calls."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.paths: list[str] = []
+        self.metadata: list[dict[str, str | bytes]] = []
+        self.time_left: list[float | None] = []
+        self.peers: list[str] = []
+        self.begun = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        path = handler_call_details.method
+
+        async def handle(message: bytes, context: Context) -> bytes:
+            self.paths.append(path)
+            self.begun.set()
+            self.metadata.append(dict(context.invocation_metadata() or ()))
+            self.time_left.append(context.time_remaining())
+            self.peers.append(context.peer())
+            try:
+                return await self._answer(message, context)
+            finally:
+                self.ended.set()
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+
+@asynccontextmanager
+async def raw_server(answer: Answer, *options: tuple[str, int]) -> AsyncIterator[tuple[Raw, str]]:
+    """Such a server, and its URL."""
+    raw = Raw(answer)
+    server = grpc.aio.server(handlers=[raw], options=[("grpc.so_reuseport", 0), *options])
+    port = server.add_insecure_port(LISTEN)
+    await server.start()
+    try:
+        yield raw, f"grpc://127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+@asynccontextmanager
+async def asking(url: str, timeouts: RemoteTimeouts = PATIENT_TIMEOUTS) -> AsyncIterator[RemoteStore]:
+    """A remote store there."""
+    store = RemoteStore(url, timeouts=timeouts)
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.close()
