@@ -36,7 +36,6 @@ _PATIENCE: Final = 30.0
 _TEMPLATE: Final = "extauthz_template"
 _OPTIONS: Final = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
@@ -135,6 +134,10 @@ class PostgresServer:
         return [
             int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _runs_in(entry, self._data)
         ]
+
+    def logged(self) -> str:
+        """What it has logged so far; after `ALTER DATABASE … SET log_statement = 'all'` that database's statements too."""
+        return (self._home / "log").read_text(errors="replace")
 
     def close(self) -> None:
         """End it, and remove what it has written."""

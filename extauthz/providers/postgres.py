@@ -77,7 +77,7 @@ class PostgresStore:
         limit = policy.admin_timeout
         self._admin = self._db.lane(size=policy.admin_size, timeout=limit, patience=limit)
         self._feed = self._db.lane(size=policy.feed_size, timeout=limit, patience=limit)
-        self._listener = Listener(self._db.target, monotonic)
+        self._listener = Listener(self._db.dialer, monotonic, pooled=self._db.target.pooled)
 
     async def start(self) -> None:
         """Look at the schema, set it up where there is none. A database that can't be reached is logged; each call tries again.

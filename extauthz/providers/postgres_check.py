@@ -51,7 +51,7 @@ async def _asked(url: str, ask: Callable[[asyncpg.Connection], Awaitable[T]]) ->
 
 
 async def _on_connection(url: str, ask: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-    connection = await Dialer(parse_target(url), statement_timeout=LIMIT).dial()
+    connection = await Dialer(parse_target(url)).dial(LIMIT)
     try:
         return await ask(connection)
     finally:

@@ -94,6 +94,7 @@ class PostgresDatabase:
 
     def __init__(self, url: str, lineage: Lineage) -> None:
         self.target = parse_target(url)
+        self.dialer = Dialer(self.target)
         self._lineage = lineage
         self._pools: list[Pool] = []
         self._ready = False
@@ -106,8 +107,8 @@ class PostgresDatabase:
         return Lane(pool, self.require_ready, timeout=timeout, pooled=self.target.pooled)
 
     def _pool(self, *, size: int, timeout: float, patience: float) -> Pool:
-        dialer = Dialer(self.target, statement_timeout=timeout + SERVER_GRACE)
-        pool = Pool(self.target.place, dialer.dial, size=size, patience=patience)
+        dial = partial(self.dialer.dial, timeout + SERVER_GRACE)
+        pool = Pool(self.target.place, dial, size=size, patience=patience)
         self._pools.append(pool)
         return pool
 
@@ -182,7 +183,7 @@ async def status(url: str, lineage: Lineage) -> SchemaStatus:
         SchemaMismatch: the schema is another program's.
     """
     target = parse_target(url)
-    pool = Pool(target.place, Dialer(target, statement_timeout=DIAL_LIMIT).dial, size=1)
+    pool = Pool(target.place, partial(Dialer(target).dial, DIAL_LIMIT), size=1)
     try:
         reading = pool.run(lambda connection: postgres_schema.read_status(connection, target.place, lineage))
         return await within(DIAL_LIMIT, reading)

@@ -59,24 +59,22 @@ class Backoff:
 
 
 class Dialer:
-    """Connects to a database. `statement_timeout` (seconds) is when the server itself gives up a statement."""
+    """Connects to a database, for all who need connections to it: the host that answered one of them is the first for the next."""
 
-    def __init__(self, target: Target, *, statement_timeout: float) -> None:
+    def __init__(self, target: Target) -> None:
         self._target = target
-        self.settings = _settings(target, statement_timeout)
         self._first = 0
 
-    async def dial(self) -> asyncpg.Connection:
-        """A new connection, to the host that answered last, or to the next one that does.
+    async def dial(self, statement_timeout: float) -> asyncpg.Connection:
+        """A new connection, on which the server gives up a statement after so many seconds.
 
         Raises: asyncpg's errors, OSError, ProviderTimeout.
         """
         hosts = self._target.hosts
         error: Exception = ProviderError("no host")
-        for step in range(len(hosts)):
-            number = (self._first + step) % len(hosts)
+        for number in [*range(self._first, len(hosts)), *range(self._first)]:
             try:
-                connection = await within(DIAL_LIMIT / len(hosts), self._connect(hosts[number]))
+                connection = await self._connect(hosts[number], statement_timeout)
             except Exception as failure:  # noqa: BLE001 - whatever is wrong with one host, the next may do
                 error = failure
                 continue
@@ -84,13 +82,28 @@ class Dialer:
             return connection
         raise error
 
-    async def _connect(self, host: str) -> asyncpg.Connection:
-        size = self._target.statement_cache_size
-        return await asyncpg.connect(host, timeout=DIAL_LIMIT, statement_cache_size=size, server_settings=self.settings)
+    async def _connect(self, host: str, statement_timeout: float) -> asyncpg.Connection:
+        made: list[asyncpg.Connection] = []
+
+        async def connect() -> None:
+            connection = await asyncpg.connect(
+                host,
+                timeout=DIAL_LIMIT,
+                statement_cache_size=self._target.statement_cache_size,
+                server_settings=session_settings(self._target, statement_timeout),
+            )
+            made.append(connection)
+
+        try:
+            await within(DIAL_LIMIT / len(self._target.hosts), connect())
+            return made.pop()
+        finally:
+            for connection in made:  # made in the very moment in which we were called off
+                connection.terminate()
 
 
-def _settings(target: Target, statement_timeout: float) -> dict[str, str]:
-    """What the server is told for the session. A pooler takes no limits for a session: each transaction brings its own."""
+def session_settings(target: Target, statement_timeout: float) -> dict[str, str]:
+    """What the server is told for a session. A pooler takes no limits for a session: each transaction brings its own."""
     settings = {} if target.pooled else limits(statement_timeout)
     if not any("application_name=" in host for host in target.hosts):
         settings["application_name"] = "extauthz"

@@ -10,7 +10,6 @@ import asyncpg
 from extauthz.model.deadline import Clock
 from extauthz.providers.postgres_changes import CHANNEL
 from extauthz.providers.postgres_dial import DIAL_LIMIT, Backoff, Dialer
-from extauthz.providers.postgres_url import Target
 from extauthz.resilience.bounded import within
 
 POLL: Final = 0.25
@@ -23,12 +22,12 @@ CHECK_EVERY: Final = 30.0
 class Listener:
     """Waits for changes. The connection is made with the first wait, and made again, after a jittered pause, when it was lost.
 
-    Behind a pooler nothing can be heard, and no connection is made. For one caller that waits, not for several.
+    Behind a pooler (`pooled`) nothing can be heard, and no connection is made. For one caller that waits, not for several.
     """
 
-    def __init__(self, target: Target, clock: Clock) -> None:
-        self._deaf = target.pooled
-        self._dialer = Dialer(target, statement_timeout=DIAL_LIMIT)
+    def __init__(self, dialer: Dialer, clock: Clock, *, pooled: bool) -> None:
+        self._deaf = pooled
+        self._dialer = dialer
         self._backoff = Backoff(clock)
         self._news = asyncio.Event()
         self._listening = False
@@ -54,7 +53,7 @@ class Listener:
     async def _listen(self) -> None:
         while True:
             with suppress(Exception):  # whatever it is, it is tried again, and meanwhile the caller looks for itself
-                await self._hear(await self._dialer.dial())
+                await self._hear(await self._dialer.dial(DIAL_LIMIT))
             self._backoff.failed()
             await asyncio.sleep(self._backoff.remaining)
 

@@ -1,6 +1,7 @@
 """Brings a PostgreSQL database to the newest schema. It needs Alembic and SQLAlchemy, and so is imported only when needed."""
 
 import asyncio
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection
@@ -34,8 +35,8 @@ def migrate(target: Target, lineage: Lineage) -> SchemaStatus:
 
 
 async def _migrate(target: Target, lineage: Lineage) -> SchemaStatus:
-    dialer = Dialer(target, statement_timeout=STATEMENT_LIMIT)
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=dialer.dial, poolclass=NullPool)
+    dial = partial(Dialer(target).dial, STATEMENT_LIMIT)
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=dial, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(_migrate_locked, target.place, lineage)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from asyncpg import exceptions as pg
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extauthz.errors import ConfigError, ExtauthzError, InvalidRecord, NotFound, ProviderError, ProviderTimeout
-from extauthz.providers.postgres_dial import Backoff, Dialer, limits
+from extauthz.providers.postgres_dial import Backoff, limits, session_settings
 from extauthz.providers.postgres_errors import is_lost, keeps_connection, translated
 from extauthz.providers.postgres_schema import Lineage, status_of
 from extauthz.providers.postgres_text import escaped, is_storable, lower_bound, storable, unescaped
@@ -79,12 +79,12 @@ def test_a_url_that_cannot_be_used_is_refused_without_being_repeated(url: str) -
 
 def test_behind_a_pooler_the_session_is_told_no_limits() -> None:
     plain, pooled = (
-        Dialer(parse_target(f"postgresql://h/x{options}"), statement_timeout=0.35)
+        session_settings(parse_target(f"postgresql://h/x{options}"), 0.35)
         for options in ("", "?statement_cache_size=0&application_name=y")
     )
-    assert plain.settings == {**limits(0.35), "application_name": "extauthz"}
+    assert plain == {**limits(0.35), "application_name": "extauthz"}
     assert limits(0.35) == {"statement_timeout": "350", "idle_in_transaction_session_timeout": "350"}
-    assert pooled.settings == {}
+    assert pooled == {}
 
 
 # Errors
@@ -153,18 +153,21 @@ def test_a_lost_connection_is_told_from_a_slow_one_and_from_an_answer() -> None:
 texts = st.text(st.characters() | st.sampled_from("\0\\0é\udcff"))
 
 
+@settings(deadline=None)
 @given(texts)
 def test_an_escaped_text_holds_no_nul_and_comes_back_as_it_was(text: str) -> None:
     assert "\0" not in escaped(text)
     assert unescaped(escaped(text)) == text
 
 
+@settings(deadline=None)
 @given(texts)
 def test_what_is_made_storable_is_storable_and_what_was_stays(text: str) -> None:
     assert is_storable(storable(text))
     assert (storable(text) == text) is is_storable(text)
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_above_the_lower_bound_lie_the_same_ids(after: str, tenant_id: str) -> None:
     bound = lower_bound(after)
