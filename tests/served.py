@@ -42,9 +42,10 @@ class Timed:
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """One replica. `log` are the lines of its log so far."""
+    """One replica. `checks` is its gRPC address. `log` are the lines of its log so far."""
 
     process: asyncio.subprocess.Process
+    checks: str
     admin_url: str
     http: aiohttp.ClientSession
     channel: grpc.aio.Channel
@@ -114,7 +115,14 @@ async def served(folder: Path, configuration: str, env: Mapping[str, str] | None
             aiohttp.ClientSession() as http,
             grpc.aio.insecure_channel(where["grpc"]) as channel,
         ):
-            yield Served(process=process, admin_url=f"http://{where['admin']}", http=http, channel=channel, log=log)
+            yield Served(
+                process=process,
+                checks=where["grpc"],
+                admin_url=f"http://{where['admin']}",
+                http=http,
+                channel=channel,
+                log=log,
+            )
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGCONT)
