@@ -7,11 +7,11 @@ from typing import TypeAlias
 
 import grpc
 
-from extauthz.ports import EventStore, ProtectionProvider
+from extauthz.ports import EventStore, ProtectionProvider, StateStore
 from extauthz.providers.remote import RemoteEvents, RemoteProtection, RemoteStore, RemoteTimeouts
 from extauthz.providers.serve import Backends, ProviderServer, ServePolicy
-from extauthz.providers.serve_state import AdministeredStore
 from extauthz.testing.contracts_changes import SharedStore
+from extauthz.testing.contracts_protection import MicroTime
 
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Answer = Callable[[bytes, Context], Awaitable[bytes]]
@@ -28,7 +28,7 @@ def url(server: ProviderServer) -> str:
     return f"grpc://{server.address}"
 
 
-def state(store: AdministeredStore) -> Backends:
+def state(store: StateStore) -> Backends:
     return Backends(lifecycle=store, billing=store, credentials=store, store=store)
 
 
@@ -68,6 +68,17 @@ async def remote_events(store: EventStore) -> AsyncIterator[RemoteEvents]:
             yield remote
         finally:
             await remote.close()
+
+
+class Timed:
+    """A `ProtectionHarness`: a provider, and the time that it goes by."""
+
+    def __init__(self, provider: ProtectionProvider, time: MicroTime) -> None:
+        self.provider = provider
+        self._time = time
+
+    async def advance(self, microseconds: int) -> None:
+        self._time.advance(microseconds)
 
 
 class Raw(grpc.GenericRpcHandler):

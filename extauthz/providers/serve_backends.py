@@ -17,11 +17,11 @@ from extauthz.ports import (
     LifecycleProvider,
     ProtectionProvider,
     ReplicaLeases,
+    StateStore,
 )
 from extauthz.providers.serve_calls import AnyServed
 from extauthz.providers.serve_others import change_calls, event_calls, lease_calls, protection_calls
 from extauthz.providers.serve_state import (
-    AdministeredStore,
     administration_calls,
     billing_calls,
     credential_calls,
@@ -40,7 +40,7 @@ class Backends:
     lifecycle: LifecycleProvider | None = None
     billing: BillingProvider | None = None
     credentials: CredentialProvider | None = None
-    store: AdministeredStore | None = None
+    store: StateStore | None = None
     protection: ProtectionProvider | None = None
     events: EventStore | None = None
     changes: ChangeLog | None = None

@@ -1,7 +1,6 @@
 """The calls about tenants, standing and keys, answered by any backend of ours."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from extauthz._gen.provider.v1 import administration_pb2 as admin
 from extauthz._gen.provider.v1 import credentials_pb2
@@ -16,6 +15,7 @@ from extauthz.ports import (
     CredentialStore,
     LifecycleProvider,
     LifecycleStore,
+    StateStore,
 )
 from extauthz.providers import remote_rpc as rpc
 from extauthz.providers.remote_change_messages import (
@@ -40,11 +40,6 @@ from extauthz.providers.remote_tenant_messages import (
 )
 from extauthz.providers.remote_words import BILLING_STATES, LIFECYCLE_STATES, ONBOARDING
 from extauthz.providers.serve_calls import AnyServed, Served
-
-
-class AdministeredStore(LifecycleStore, BillingStore, CredentialStore, Protocol):
-    """Tenants, standing and keys kept together, so that one transaction can change them."""
-
 
 # Look-ups
 
@@ -74,7 +69,7 @@ def credential_calls(provider: CredentialProvider) -> list[AnyServed]:
 # Administration
 
 
-def administration_calls(store: AdministeredStore) -> list[AnyServed]:
+def administration_calls(store: StateStore) -> list[AnyServed]:
     """AuditService and the ...AdminService ones."""
     return [*_audit(store), *_tenants(store), *_moves(store), *_billing(store), *_keys(store)]
 

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from extauthz.ports import EventStore, ProtectionProvider
+from extauthz.ports import EventStore
 from extauthz.providers.memory import MemoryStore
 from extauthz.providers.memory_events import MemoryEvents
 from extauthz.providers.memory_protection import MemoryProtection
@@ -61,15 +61,6 @@ class TestBilling005RemoteOverSqlite(StoreContract, SharedStoreContract):
                 yield one, two
 
 
-class _Harness:
-    def __init__(self, provider: ProtectionProvider, time: MicroTime) -> None:
-        self.provider = provider
-        self._time = time
-
-    async def advance(self, microseconds: int) -> None:
-        self._time.advance(microseconds)
-
-
 class TestAbuse005RemoteOverMemory(ProtectionContract):
     @pytest.fixture(autouse=True)
     async def _servers(self) -> AsyncIterator[None]:
@@ -79,7 +70,7 @@ class TestAbuse005RemoteOverMemory(ProtectionContract):
     async def start(self) -> ProtectionHarness:
         time = MicroTime(wall=NOON)
         behind = MemoryProtection(clock=time.clock, wall=time.wall_clock)
-        return _Harness(await self._running.enter_async_context(bench.remote_protection(behind)), time)
+        return bench.Timed(await self._running.enter_async_context(bench.remote_protection(behind)), time)
 
 
 class TestObserve005RemoteOverMemory(EventStoreContract):
