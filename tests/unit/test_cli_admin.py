@@ -1,6 +1,5 @@
 """Commands that talk to the admin port: what they send, what they show, what they say when it goes wrong."""
 
-import asyncio
 import json
 import os
 import re
@@ -9,14 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
-from aiohttp import web
 from click.testing import CliRunner, Result
 
 from extauthz.cli.admin import AdminPort
 from extauthz.cli.app import Stop, cli
+from tests.fake_admin import FakeAdmin, fake_admin
 
 TENANT = {
     "id": "acme",
@@ -30,55 +28,10 @@ TENANT = {
 KEY = "exak_" + "a" * 24 + "_" + "b" * 52
 
 
-@dataclass(slots=True)
-class FakeAdmin:
-    """An admin port that answers what it is told to and remembers what it was asked."""
-
-    url: str = ""
-    status: int = 200
-    body: bytes = b"{}"
-    location: str = ""
-    asked: list[tuple[str, str, object, str]] = field(default_factory=list)
-
-    hangs: bool = False
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def answers(self, content: object, status: int = 200) -> None:
-        self.status, self.body = status, json.dumps(content).encode()
-
-    async def handle(self, request: web.Request) -> web.Response:
-        raw = await request.read()
-        token = request.headers.get("authorization", "")
-        self.asked.append((request.method, request.raw_path, json.loads(raw) if raw else None, token))
-        if self.hangs:
-            await self.stop.wait()
-        headers = {"location": self.location} if self.location else None
-        return web.Response(status=self.status, body=self.body, headers=headers)
-
-
 @pytest.fixture(name="admin")
-def fake_admin() -> Iterator[FakeAdmin]:
-    """The port runs in a thread of its own: the commands bring their own event loop."""
-    fake, loop, started = FakeAdmin(), asyncio.new_event_loop(), threading.Event()
-
-    async def serve() -> None:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", fake.handle)
-        runner = web.AppRunner(app, shutdown_timeout=0)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        started.set()
-        await fake.stop.wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert started.wait(10)
-    yield fake
-    loop.call_soon_threadsafe(fake.stop.set)
-    thread.join(10)
-    loop.close()
+def an_admin_port() -> Iterator[FakeAdmin]:
+    with fake_admin() as admin:
+        yield admin
 
 
 def run(admin: FakeAdmin, *args: str, token: str = "t0ken", stdin: str | None = None) -> Result:
@@ -174,6 +127,20 @@ def run(admin: FakeAdmin, *args: str, token: str = "t0ken", stdin: str | None = 
             {"reason": "r", "scopes": ["a", "b"], "expires_in": "90d"},
         ),
         (["key", "create", "--operator", "--reason", "r"], "POST", "/operators/keys", {"reason": "r"}),
+        (["tenant", "history", "_system"], "GET", "/tenants/_system/history", None),
+        (
+            ["usage", "report", "acme", "--cost", "1.25", "--idempotency-key", "run 17"],
+            "POST",
+            "/usage",
+            {"tenant": "acme", "cost": "1.25", "idempotency_key": "run 17"},
+        ),
+        (
+            ["ratelimits", "clear", "--tenant", "acme", "--reason", "r"],
+            "DELETE",
+            "/ratelimits?tenant=acme",
+            {"reason": "r"},
+        ),
+        (["ratelimits", "clear", "--reason", "r"], "DELETE", "/ratelimits", {"reason": "r"}),
         (["key", "revoke", "acme", "abc234", "--reason", "r"], "DELETE", "/tenants/acme/keys/abc234", {"reason": "r"}),
     ],
 )
@@ -369,6 +336,10 @@ def test_https_where_http_is_spoken(admin: FakeAdmin) -> None:
         ["key", "create", "--operator", "--scope", "x", "--reason", "r"],
         ["key", "revoke", "acme", KEY, "--reason", "r"],
         ["key", "revoke", "acme", "../../x", "--reason", "r"],
+        ["usage", "report", "acme", "--cost", "1"],
+        ["usage", "report", "_system", "--cost", "1", "--idempotency-key", "k"],
+        ["ratelimits", "clear"],
+        ["ratelimits", "clear", "--tenant", "a/b", "--reason", "r"],
         ["check", "--tenant", "acme"],
         ["tenant", "banana"],
     ],
@@ -416,19 +387,40 @@ def test_what_speaks_no_http() -> None:
 
 
 @pytest.mark.parametrize(("answer", "code", "asked"), [(b"n\n", 1, 0), (b"y\n", 0, 1)])
-def test_ending_a_tenant_asks_whoever_sits_at_a_terminal(
-    admin: FakeAdmin, answer: bytes, code: int, asked: int
+@pytest.mark.parametrize(
+    ("command", "question"),
+    [
+        (["tenant", "terminate", "acme"], "Terminate acme and revoke all its keys? This cannot be undone."),
+        (["ratelimits", "clear"], "Clear the rate-limit state and today's counts of all tenants?"),
+    ],
+)
+def test_what_cannot_be_undone_is_asked_of_whoever_sits_at_a_terminal(
+    admin: FakeAdmin, command: list[str], question: str, answer: bytes, code: int, asked: int
 ) -> None:
     ours, theirs = os.openpty()
     os.write(ours, answer)
-    args = [sys.executable, "-m", "extauthz", "tenant", "terminate", "acme", "--reason", "r", "--admin", admin.url]
+    args = [sys.executable, "-m", "extauthz", *command, "--reason", "r", "--admin", admin.url]
     done = subprocess.run(args, stdin=theirs, capture_output=True, text=True, check=False)
     os.close(ours)
     os.close(theirs)
     assert (done.returncode, len(admin.asked)) == (code, asked), done.stderr
-    assert "Terminate acme and revoke all its keys? This cannot be undone." in done.stdout
+    assert question in done.stdout
 
 
-def test_ending_a_tenant_can_be_told_not_to_ask(admin: FakeAdmin) -> None:
-    assert run(admin, "tenant", "terminate", "acme", "--yes", "--reason", "r").exit_code == 0
+@pytest.mark.parametrize("command", [["tenant", "terminate", "acme"], ["ratelimits", "clear"]], ids=" ".join)
+def test_a_command_can_be_told_not_to_ask(admin: FakeAdmin, command: list[str]) -> None:
+    assert run(admin, *command, "--yes", "--reason", "r").exit_code == 0
     assert len(admin.asked) == 1
+
+
+def test_usage_and_cleared_limits_are_told_in_one_line(admin: FakeAdmin) -> None:
+    admin.answers({"cost_today": "3.5"})
+    report = ["usage", "report", "acme", "--cost", "1", "--idempotency-key", "k"]
+    assert run(admin, *report).output == "acme: cost today 3.5\n"
+    admin.answers({"tenant": None, "cleared": True})
+    assert run(admin, "ratelimits", "clear", "--reason", "r").output == "all tenants: rate-limit state is cleared\n"
+
+
+def test_usage_that_is_not_known_is_a_dash(admin: FakeAdmin) -> None:
+    admin.answers(TENANT | {"usage": {"requests_today": None, "cost_today": None}})
+    assert re.search(r"requests today\s+- of 1000\s+cost today\s+- of 5", run(admin, "tenant", "get", "acme").output)
