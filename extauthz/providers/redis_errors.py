@@ -1,12 +1,12 @@
 """What went wrong with Redis, as one of our errors. No text of the driver or the server is repeated: it may hold anything."""
 
+import os
 from typing import Final
 
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     NoPermissionError,
-    OutOfMemoryError,
     RedisError,
     ResponseError,
 )
@@ -20,10 +20,10 @@ _KINDS: Final[tuple[tuple[type[Exception], type[ExtauthzError], str], ...]] = (
     (AuthenticationError, ProviderError, "it refuses our user or password"),
     (NoPermissionError, ProviderError, "our user may not do that; it needs the commands and keys that the docs list"),
     (BusyLoadingError, ProviderError, "it is loading its data"),
-    (OutOfMemoryError, ProviderError, "it is out of memory"),
 )
 
 _READ_ONLY: Final = ("READONLY", "MASTERDOWN")
+_OUT_OF_MEMORY: Final = "OOM"
 _WRONG_TYPE: Final = "WRONGTYPE"
 
 
@@ -46,24 +46,30 @@ def again(error: ExtauthzError) -> ExtauthzError:
 
 def is_read_only(error: ResponseError) -> bool:
     """Whether a replica said that it is one: the primary is elsewhere by now. A script is stopped before its first write."""
-    text = str(error)
-    return error.status_code in _READ_ONLY or any(word in text for word in _READ_ONLY)
+    return any(_says(error, word) for word in _READ_ONLY)
 
 
 def _refused(error: ResponseError, where: str) -> ExtauthzError:
     if is_read_only(error):
         return ProviderError(f"Redis at {where}: it is a replica")
-    if _WRONG_TYPE in str(error):  # inside the text where a script met it
+    if _says(error, _OUT_OF_MEMORY):
+        return ProviderError(f"Redis at {where}: it is out of memory")
+    if _says(error, _WRONG_TYPE):
         return InvalidRecord(f"Redis at {where}: a key of the tenant holds something else")
     code = error.status_code or str(error).partition(" ")[0]
     return ProviderError(f"Redis at {where}: it answers with the error {code if code.isalpha() else 'ERR'}")
+
+
+def _says(error: ResponseError, code: str) -> bool:
+    """Whether it is that error; what a script met has its code inside the text up to Redis 6.2."""
+    return error.status_code == code or code in str(error)
 
 
 def _cause(error: BaseException) -> str:
     """What the operating system said, else the kind of error."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
     return type(error).__name__ if not isinstance(error, RedisError) else "connection lost or refused"

@@ -120,7 +120,7 @@ def refusal(text: str, code: str | None = None) -> ResponseError:
         (AuthenticationError(SECRET), ProviderError, "user or password"),
         (NoPermissionError(SECRET), ProviderError, "may not do that"),
         (BusyLoadingError(SECRET), ProviderError, "loading"),
-        (OutOfMemoryError(SECRET), ProviderError, "out of memory"),
+        (OutOfMemoryError(SECRET, status_code="OOM"), ProviderError, "out of memory"),
         (ReadOnlyError(SECRET, status_code="READONLY"), ProviderError, "a replica"),
         (refusal(f"ERR Error running script: -READONLY You can't write {SECRET}"), ProviderError, "a replica"),
         (refusal(f"WRONGTYPE Operation {SECRET}"), InvalidRecord, "holds something else"),
