@@ -11,9 +11,9 @@ import pytest
 
 from extauthz.admin import AdminAccess, AdminServer, AdminServices, build_app
 from extauthz.errors import InvalidRecord, ProviderBusy, ProviderError, SchemaMismatch
-from extauthz.model.decision import FallbackReason
+from extauthz.model.decision import FallbackReason, Source
 from extauthz.model.lifecycle import LifecycleRecord, Tenant
-from extauthz.ports import Unavailable
+from extauthz.ports import Fetched, Unavailable
 from extauthz.providers.memory import MemoryStore
 from extauthz.testing.fakes import FakeLookup
 from tests.back_office import ACTIVE, Hung, Office, Raising
@@ -129,6 +129,20 @@ async def test_a_tenant_is_shown_although_name_and_usage_fail(error: Exception) 
         status, shown = await call("GET", "/tenants/acme")
         assert (status, shown["name"], shown["usage"]) == (200, None, UNKNOWN)
         assert (await call("GET", "/tenants/nobody"))[0] == 404
+
+
+async def test_look_ups_without_an_answer_show_what_was_known_last_and_fresh_ones_are_503() -> None:
+    lifecycle = FakeLookup[str, LifecycleRecord]({})
+    last: Fetched[object] = Fetched(value=ACTIVE, source=Source.STALE, age=7.0)
+    async with listening(Office().services(lifecycle=lifecycle)) as call:
+        lifecycle.outage = Unavailable(FallbackReason.TIMEOUT, last)
+        status, shown = await call("GET", "/tenants/acme")
+        assert (status, shown["lifecycle"]) == (200, {"state": "ACTIVE", "source": "stale", "age_ms": 7000})
+        lifecycle.outage = Unavailable(FallbackReason.TIMEOUT)
+        status, shown = await call("GET", "/tenants/acme")
+        assert (status, shown["lifecycle"]) == (200, {"state": None, "source": "default", "age_ms": None})
+        status, body = await call("GET", "/tenants/acme?fresh=1")
+        assert (status, body["error"]) == (503, "provider_unavailable")
 
 
 @pytest.mark.parametrize(

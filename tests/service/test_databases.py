@@ -1,8 +1,11 @@
 """`extauthz db` over a real PostgreSQL: state and events in one database, looked at and checked row by row."""
 
 import asyncpg
+import pytest
 
 from extauthz.config import Config, load
+from extauthz.errors import ProviderError
+from extauthz.providers import postgres_check
 from extauthz.providers.postgres import PostgresStore
 from extauthz.providers.schema_status import SchemaState
 from extauthz.wiring import databases
@@ -89,3 +92,19 @@ async def test_a_schema_of_a_newer_version() -> None:
     (fault,) = await databases.check(state, {"free"})
     assert "it was upgraded by a newer version" in fault
     assert "s3cr3t" not in fault
+
+
+async def test_a_database_that_goes_away_before_it_is_checked() -> None:
+    for ask in (postgres_check.check, postgres_check.plans_in_use):
+        with pytest.raises(ProviderError, match="cannot be reached"):
+            await ask("postgresql://u:s3cret@127.0.0.1:1/x")
+
+
+async def test_a_table_that_is_missing_is_told() -> None:
+    url = shared().new_database()
+    connection = await asyncpg.connect(url)
+    await connection.execute("DROP TABLE extauthz.api_keys")
+    await connection.close()
+    state, _ = databases.databases(configured(url))
+    (fault,) = await databases.check(state, {"free"})
+    assert "tables are missing" in fault

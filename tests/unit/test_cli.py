@@ -50,7 +50,8 @@ def test_every_command_of_this_version_is_there() -> None:
     assert names >= {"serve", "demo", "check", "config show", "config schema", "config validate", "envoy bootstrap"}
     verbs = ["create", "get", "list", "suspend", "resume", "terminate", "archive", "billing", "onboarding", "history"]
     assert names >= {f"tenant {verb}" for verb in verbs}
-    assert names >= {"key create", "key list", "key revoke"}
+    assert names >= {"key create", "key list", "key revoke", "tenant import", "tenant export"}
+    assert names >= {"usage report", "ratelimits clear", "db upgrade", "db status", "db check"}
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

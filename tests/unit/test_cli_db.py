@@ -10,7 +10,9 @@ from click.testing import CliRunner, Result
 
 from extauthz.cli.app import cli
 from extauthz.config import load
+from extauthz.errors import ProviderError
 from extauthz.providers import sqlite
+from extauthz.providers.sqlite_plans import plans_in_use
 from extauthz.wiring.databases import Use, databases
 
 OTHER_PROGRAM = "CREATE TABLE things (id INTEGER)"
@@ -170,6 +172,14 @@ def test_a_row_that_cannot_be_read_is_named() -> None:
     sqlite.upgrade("extauthz.db")
     change("extauthz.db", "INSERT INTO tenants VALUES ('a', 'n', 'banana', 'COMPLETE', 1.0)")
     assert "tenant 'a'" in run("check", code=1).stdout
+
+
+def test_a_table_that_is_missing_is_told() -> None:
+    sqlite.upgrade("extauthz.db")
+    change("extauthz.db", "DROP TABLE billing")
+    assert "SQLite refused" in run("check", code=1).stdout
+    with pytest.raises(ProviderError, match="SQLite refused"):
+        plans_in_use(Path("extauthz.db"))
 
 
 def test_a_file_that_is_no_database_at_all(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from extauthz.cli.tenant_send import MAX_TENANTS, batches
 from extauthz.testing import in_virtual_time
 from tests.fake_admin import FakeAdmin, fake_admin
 
-CONFIG = {"plans": {"free": {}, "pro": {}}}
+CONFIG: dict[str, object] = {"plans": {"free": {}, "pro": {}}}
 
 
 @pytest.fixture(name="admin")
