@@ -29,7 +29,7 @@ from extauthz.changes import (
     TenantChanges,
 )
 from extauthz.model.billing import BillingRecord, BillingState
-from extauthz.model.deadline import Deadline
+from extauthz.model.deadline import Clock, Deadline
 from extauthz.model.identity import Actor, ActorType, ApiKey
 from extauthz.model.lifecycle import Change, LifecycleRecord, LifecycleState, Onboarding, Transition
 from extauthz.providers.sqlite import SqliteStore
@@ -62,12 +62,17 @@ def is_out(record: LifecycleRecord | None) -> bool:
     return record is not None and record.state is not LifecycleState.ACTIVE
 
 
-def guard(operation: str, load: Callable[[str], Awaitable[Any]], denies: Callable[[Any], bool]) -> Guard[str, Any]:
+def guard(
+    operation: str,
+    load: Callable[[str], Awaitable[Any]],
+    denies: Callable[[Any], bool],
+    clock: Clock = time.monotonic,
+) -> Guard[str, Any]:
     """A guard whose answers are fresh for an hour: what is new in it within a second came by following."""
     breaker = Breaker(
         provider=operation,
         policy=BreakerPolicy(failures=5, window=30.0, reset=15.0),
-        clock=time.monotonic,
+        clock=clock,
         observer=Silent(),
     )
     cache = CachePolicy(ttl=HOUR, max_stale=HOUR, jitter=0.0)
@@ -77,7 +82,7 @@ def guard(operation: str, load: Callable[[str], Awaitable[Any]], denies: Callabl
         policy=GuardPolicy(timeout=5.0, cache=cache, max_in_flight=None),
         breaker=breaker,
         observer=Silent(),
-        clock=time.monotonic,
+        clock=clock,
         denies=denies,
     )
 
