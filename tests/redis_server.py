@@ -120,7 +120,7 @@ class SentinelServer(RedisServer):
         file.write_text(
             f"port {self.port}\nbind {HOST}\ndir {self._folder}\n"
             f"sentinel monitor {SERVICE} {HOST} {primary.port} 1\n"
-            f"sentinel down-after-milliseconds {SERVICE} 300\n"
+            f"sentinel down-after-milliseconds {SERVICE} 1000\n"
             f"sentinel failover-timeout {SERVICE} 2000\n"
         )
         self._file = file

@@ -25,11 +25,11 @@ Dial = Callable[[], Awaitable[AbstractConnection]]
 MOST_ASKED: Final = 1024
 """Commands that may wait for their answers at once. Beyond that it is ourselves who cannot take more."""
 
-GIVE_UP: Final = 2.0
+GIVE_UP: Final = 10.0
 """A connection on which a command waits for this many times the deadline is not believed in any more.
 
-Whoever waits has left at the deadline; what is answered between the two still counts, and a server that only paused keeps
-its connections.
+Whoever waits leaves at the deadline. Until here a server that only paused keeps its connection, and nobody who came later
+is failed for those who came first.
 """
 
 FIRST_PAUSE: Final = 0.01
