@@ -92,17 +92,45 @@ class Served:
 @asynccontextmanager
 async def served(folder: Path, configuration: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Served]:
     """Run a replica for as long as the context lasts; it must end well."""
+    async with (
+        _running(folder, configuration, ["serve"], env or {}) as (process, log, where),
+        aiohttp.ClientSession() as http,
+        grpc.aio.insecure_channel(where["grpc"]) as channel,
+    ):
+        yield Served(
+            process=process,
+            checks=where["grpc"],
+            admin_url=f"http://{where['admin']}",
+            http=http,
+            channel=channel,
+            log=log,
+        )
+
+
+@asynccontextmanager
+async def provided(folder: Path, configuration: str, *arguments: str) -> AsyncIterator[str]:
+    """Run `extauthz provider serve` for as long as the context lasts; its address."""
+    command = ["provider", "serve", "--listen", "127.0.0.1:0", *arguments]
+    async with _running(folder, configuration, command, {}) as (_, _, where):
+        yield str(where["grpc"])
+
+
+@asynccontextmanager
+async def _running(
+    folder: Path, configuration: str, command: list[str], env: Mapping[str, str]
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[dict[str, Any]], dict[str, Any]]]:
+    """The process, its log, and the line in which it said where it serves."""
     file = folder / "extauthz.yaml"
     file.write_text(configuration)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "extauthz",
-        "serve",
+        *command,
         "--config",
         str(file),
         cwd=folder,
-        env=_ENV | dict(env or {}),
+        env=_ENV | dict(env),
         stderr=asyncio.subprocess.PIPE,
     )
     log: list[dict[str, Any]] = []
@@ -111,18 +139,7 @@ async def served(folder: Path, configuration: str, env: Mapping[str, str] | None
     try:
         async with asyncio.timeout(30):
             where = await serving
-        async with (
-            aiohttp.ClientSession() as http,
-            grpc.aio.insecure_channel(where["grpc"]) as channel,
-        ):
-            yield Served(
-                process=process,
-                checks=where["grpc"],
-                admin_url=f"http://{where['admin']}",
-                http=http,
-                channel=channel,
-                log=log,
-            )
+        yield process, log, where
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGCONT)

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from extauthz.errors import ChangeRefused
-from extauthz.model.billing import BillingRecord
+from extauthz.errors import ChangeRefused, NotSupported
+from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.event import Event, EventSource, EventType, Severity
 from extauthz.model.identity import ApiKey
 from extauthz.model.lifecycle import Change, LifecycleRecord
@@ -25,6 +25,9 @@ from extauthz.ports import (
 )
 
 T = TypeVar("T")
+
+BEGINNING: Final = BillingRecord(state=BillingState.TRIAL)
+"""The standing of a tenant of whom nothing else is known: TRIAL on the default plan."""
 
 
 class FollowedCache(CacheControl[K_contra, V_contra], Protocol[K_contra, V_contra]):
@@ -119,6 +122,23 @@ class Desk:
                 self.caches.lifecycle.forget(tenant_id)
                 self.caches.billing.forget(tenant_id)
                 raise
+
+    async def set_first_standing(self, tenant_id: str, billing: BillingRecord, change: Change) -> bool:
+        """The standing of a new tenant, where billing is a store of its own; whether it was set.
+
+        Where it is somebody else's system, which says by itself what the standing is, nothing is set.
+
+        Raises:
+            NotSupported: it is, and more than the beginning of every tenant was asked for.
+        """
+        try:
+            await self.stores.billing.set_billing(tenant_id, change, state=billing.state, plan_id=billing.plan_id)
+        except NotSupported:
+            if billing != BEGINNING:
+                detail = "its standing and plan are kept elsewhere and must be set there"
+                raise NotSupported(f"tenant {tenant_id!r} is there, but {detail}") from None
+            return False
+        return True
 
     def emit(
         self,

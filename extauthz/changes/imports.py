@@ -80,7 +80,7 @@ class TenantImports:
         return created
 
     async def _set(self, tenant_id: str, wanted: BillingRecord, change: Change) -> None:
-        await self._desk.stores.billing.set_billing(tenant_id, change, state=wanted.state, plan_id=wanted.plan_id)
+        await self._desk.set_first_standing(tenant_id, wanted, change)
         self._desk.caches.billing.forget(tenant_id)
 
     def _forget(self, tenant_ids: Iterable[str]) -> None:

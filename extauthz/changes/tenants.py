@@ -66,13 +66,15 @@ class TenantChanges:
         async with self._desk.changing(new.tenant_id):
             if same_store is self._desk.stores.billing:
                 await self._desk.stores.lifecycle.create_tenant(tenant, change, billing)
+                set_here = True
             else:
                 await self._desk.stores.lifecycle.create_tenant(tenant, change)
-                await self._desk.stores.billing.set_billing(
-                    new.tenant_id, change, state=new.billing, plan_id=new.plan_id
-                )
+                set_here = await self._desk.set_first_standing(new.tenant_id, billing, change)
             self._desk.caches.lifecycle.put(new.tenant_id, record)
-            self._desk.caches.billing.put(new.tenant_id, billing)
+            if set_here:
+                self._desk.caches.billing.put(new.tenant_id, billing)
+            else:
+                self._desk.caches.billing.forget(new.tenant_id)
         payload = {"from": None, "to": record.state.value, "reason": change.reason}
         self._desk.emit(EventType.TENANT_LIFECYCLE_TRANSITION, EventSource.LIFECYCLE, new.tenant_id, change, payload)
 

@@ -21,6 +21,7 @@ _NOUNS: Final = {
     "check": ("extauthz.cli.check:check", "Explain one decision."),
     "config": ("extauthz.cli.config:config", "Show and check the configuration."),
     "db": ("extauthz.cli.db:db", "Bring databases up to date, and check them."),
+    "provider": ("extauthz.cli.provider:provider", "Serve the provider contracts over gRPC."),
     "envoy": ("extauthz.cli.envoy:envoy", "Make an Envoy configuration."),
 }
 

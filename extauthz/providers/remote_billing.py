@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from extauthz._gen.provider.v1 import administration_pb2 as admin
 from extauthz._gen.provider.v1 import billing_pb2 as pb
+from extauthz.errors import NotSupported
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.lifecycle import Change
 from extauthz.providers import remote_rpc as rpc
+from extauthz.providers.partial import standings_one_by_one
 from extauthz.providers.remote_change_messages import write_change
 from extauthz.providers.remote_lifecycle import RemoteAudit
 from extauthz.providers.remote_tenant_messages import read_billing, read_billing_answer, read_standings
@@ -40,6 +42,9 @@ class RemoteBilling(RemoteAudit):
         return before, read_billing(answer.after)
 
     async def find_standings(self, tenant_ids: Sequence[str]) -> Mapping[str, BillingRecord]:
-        """The records of many tenants; those that have none are not in it."""
-        answer = await self._change(rpc.FIND_STANDINGS, lambda: admin.FindStandingsRequest(tenant_ids=tenant_ids))
+        """The records of many tenants; those that have none are not in it. A provider without this call is asked for each."""
+        try:
+            answer = await self._change(rpc.FIND_STANDINGS, lambda: admin.FindStandingsRequest(tenant_ids=tenant_ids))
+        except NotSupported:
+            return await standings_one_by_one(self, tenant_ids)
         return read_standings(answer.standings)

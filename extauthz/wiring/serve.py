@@ -1,7 +1,5 @@
 """`extauthz serve`: the service until it is told to end."""
 
-import asyncio
-import signal
 from collections.abc import Mapping
 
 import structlog
@@ -9,9 +7,9 @@ import structlog
 from extauthz.config import Config
 from extauthz.telemetry.log import configured
 from extauthz.wiring.service import service
+from extauthz.wiring.signals import stop_requested
 
 _log = structlog.stdlib.get_logger("extauthz")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 async def serve(config: Config, env: Mapping[str, str]) -> None:
@@ -26,18 +24,11 @@ async def serve(config: Config, env: Mapping[str, str]) -> None:
 
 
 async def _serve(config: Config, env: Mapping[str, str]) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, stop.set)
-    try:
+    with stop_requested() as stop:
         async with service(config, env) as running:
             for warning in running.warnings:
                 _log.warning("attention", detail=warning)
             _log.info("serving", grpc=running.grpc_address, admin=f"{config.admin.listen.host}:{running.admin_port}")
             await stop.wait()
             _log.info("draining", seconds=config.server.drain)
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
     _log.info("ended")

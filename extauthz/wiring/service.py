@@ -1,8 +1,5 @@
 """A running service."""
 
-import os
-import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,7 +28,7 @@ from extauthz.wiring.decider import Lookups, build_pipeline
 from extauthz.wiring.guards import Guards, build_guards
 from extauthz.wiring.recording import start_events
 from extauthz.wiring.rehearsal import rehearsal_of
-from extauthz.wiring.sharing import count_alone, follow_changes, replicas_of
+from extauthz.wiring.sharing import count_alone, follow_changes, replica_name, replicas_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +54,7 @@ async def service(config: Config, env: Mapping[str, str]) -> AsyncIterator[Servi
     async with AsyncExitStack() as running:
         token = admin_token(config.admin, env)
         metrics = Metrics(_deadlines(config))
-        backends = await open_backends(config, env, _replica(), metrics, running)
+        backends = await open_backends(config, env, replica_name(), metrics, running)
         events = await start_events(config.providers.events, backends.events, metrics, running)
         guards = build_guards(config, backends, metrics, running)
         tell_circuits(guards.breakers, events)
@@ -185,11 +182,6 @@ def _desk(backends: Backends, guards: Guards, refusals: Refusals, events: EventS
         observer=metrics,
         new_event_id=_new_id,
     )
-
-
-def _replica() -> str:
-    """What this process is called in stores that others share: readable in an answer, and never the same twice."""
-    return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _new_id() -> str:

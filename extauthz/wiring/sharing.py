@@ -1,5 +1,8 @@
 """What a replica does because others share its stores: it follows their changes, and they wait for it."""
 
+import os
+import secrets
+import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Protocol, TypeGuard
@@ -22,10 +25,15 @@ _ASK_SECONDS: Final = 1.0
 _NEWER_THAN_ANY: Final = 2**62
 
 
+def replica_name() -> str:
+    """What this process is called in stores that others share: readable in an answer, and never the same twice."""
+    return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
 def replicas_of(stores: Stores, replica: str) -> Replicas | None:
     """Those that share the lifecycle store with `replica`; None where nobody can."""
     store: object = stores.lifecycle
-    return Replicas(log=store, leases=store, replica=replica) if _is_shared(store) else None
+    return Replicas(log=store, leases=store, replica=replica) if is_shared(store) else None
 
 
 async def follow_changes(desk: Desk, tenants: TenantChanges, replica: str, running: AsyncExitStack) -> None:
@@ -34,7 +42,7 @@ async def follow_changes(desk: Desk, tenants: TenantChanges, replica: str, runni
     all_stores: tuple[object, ...] = (stores.lifecycle, stores.billing, stores.credentials)
     distinct = {id(store): store for store in all_stores}
     for store in distinct.values():
-        if _is_shared(store):
+        if is_shared(store):
             leases = store if id(store) == id(stores.lifecycle) else None
             follower = Follower(log=store, desk=desk, replica=replica, leases=leases)
             running.push_async_callback(follower.close)
@@ -48,7 +56,7 @@ async def follow_changes(desk: Desk, tenants: TenantChanges, replica: str, runni
 async def count_alone(stores: Stores, protection: ProtectionProvider, replica: str) -> Sequence[str]:
     """A warning where other replicas share the lifecycle store and each counts requests in its own process."""
     store: object = stores.lifecycle
-    if not protection.in_process or not _is_shared(store):
+    if not protection.in_process or not is_shared(store):
         return ()
     try:
         others = {*await within(_ASK_SECONDS, _alive(store))} - {replica}
@@ -63,7 +71,7 @@ async def _alive(leases: ReplicaLeases) -> Sequence[str]:
     return await leases.replicas_behind(_NEWER_THAN_ANY)
 
 
-def _is_shared(store: object) -> TypeGuard[Shared]:
+def is_shared(store: object) -> TypeGuard[Shared]:
     """Whether the store tells of changes and keeps leases; a `MemoryStore` is this process's alone."""
     names = ("last_change", "changes_after", "wait_for_change", "renew_lease", "end_lease", "replicas_behind")
     return not isinstance(store, MemoryStore) and all(callable(getattr(store, name, None)) for name in names)
