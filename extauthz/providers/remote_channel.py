@@ -109,8 +109,8 @@ class RemoteChannel:
             return await self._method(rpc.path)(message, timeout=seconds, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise _meaning(error, lookup=rpc in LOOKUPS) from None
-        except grpc.aio.UsageError:
-            raise ProviderError("the connection was closed") from None
+        except (grpc.aio.UsageError, grpc.aio.InternalError) as error:
+            raise ProviderError(f"the connection failed: {error}") from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():

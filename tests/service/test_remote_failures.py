@@ -405,6 +405,19 @@ async def test_calls_under_way_when_the_connection_is_closed_are_no_answer() -> 
                 await asked
 
 
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_connection_closed_at_any_moment_of_a_call_is_no_answer(steps: int) -> None:
+    async with bench.raw_server(hang) as (_, url), asyncio.timeout(PATIENCE):
+        store = RemoteStore(url, timeouts=bench.PATIENT_TIMEOUTS)
+        await store.start()
+        asked = asyncio.ensure_future(store.find_lifecycle(ACME))
+        for _step in range(steps):
+            await asyncio.sleep(0)
+        await store.close()
+        with pytest.raises(ProviderError):
+            await asked
+
+
 async def test_a_caller_that_leaves_leaves_the_server_too() -> None:
     async with bench.raw_server(hang) as (server, url), bench.asking(url) as store, asyncio.timeout(PATIENCE):
         asked = asyncio.ensure_future(store.find_lifecycle(ACME))
