@@ -91,6 +91,11 @@ class LifecycleStoreContract(ImportContract, TerminationPlanContract, AuditTrail
             for number, (now, to) in enumerate(ALL_PAIRS):
                 await self._walk(store, f"t{number}", now, to)
 
+    async def _state(self, store: LifecycleStore, tenant_id: str) -> LifecycleState:
+        record = await store.find_lifecycle(tenant_id)
+        assert record is not None
+        return record.state
+
     async def _walk(self, store: LifecycleStore, tenant_id: str, now: LifecycleState, to: LifecycleState) -> None:
         await tenant_in(store, now, tenant_id)
         before = await store.history(tenant_id)
@@ -102,9 +107,7 @@ class LifecycleStoreContract(ImportContract, TerminationPlanContract, AuditTrail
         else:
             await refused(InvalidTransition, attempt)
             left = now
-        record = await store.find_lifecycle(tenant_id)
-        assert record is not None
-        assert record.state is left, (now, to)
+        assert await self._state(store, tenant_id) is left, (now, to)
         written = len(await store.history(tenant_id)) - len(before)
         assert written == (1 if left is not now else 0), (now, to)
 
@@ -124,9 +127,7 @@ class LifecycleStoreContract(ImportContract, TerminationPlanContract, AuditTrail
                 await tenant_in(store, ended, ended.value)
                 for to in (LifecycleState.ACTIVE, LifecycleState.SUSPENDED):
                     await refused(InvalidTransition, store.transition(ended.value, to, a_change(), revoke_keys=False))
-                record = await store.find_lifecycle(ended.value)
-                assert record is not None
-                assert record.state is ended
+                assert await self._state(store, ended.value) is ended
 
     async def test_offboard_003_archived_cannot_be_reached_from_active(self) -> None:
         """Only through TERMINATED."""
@@ -136,9 +137,7 @@ class LifecycleStoreContract(ImportContract, TerminationPlanContract, AuditTrail
             await refused(InvalidTransition, store.transition(ACME, archive, a_change(), revoke_keys=False))
             await store.transition(ACME, LifecycleState.TERMINATED, a_change(), revoke_keys=False)
             await store.transition(ACME, archive, a_change(), revoke_keys=False)
-            record = await store.find_lifecycle(ACME)
-            assert record is not None
-            assert record.state is archive
+            assert await self._state(store, ACME) is archive
 
     async def test_a_tenant_that_is_not_there_cannot_be_changed(self) -> None:
         """And the attempt leaves nothing behind."""
@@ -200,9 +199,7 @@ class LifecycleStoreContract(ImportContract, TerminationPlanContract, AuditTrail
                 assert all(
                     isinstance(result, InvalidTransition) or not isinstance(result, Exception) for result in results
                 )
-                record = await store.find_lifecycle(tenant_id)
-                assert record is not None
-                assert record.state is LifecycleState.TERMINATED
+                assert await self._state(store, tenant_id) is LifecycleState.TERMINATED
 
     async def test_only_one_of_many_creations_at_once_succeeds(self) -> None:
         """And leaves one record."""
