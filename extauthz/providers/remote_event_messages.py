@@ -123,10 +123,12 @@ def write_changes(changes: Iterable[StoredChange]) -> replicas_pb2.ListChangesRe
 
 
 def read_changes(message: replicas_pb2.ListChangesResponse) -> list[StoredChange]:
-    """Changes of a store. Kinds of a newer version are passed over: they concern nothing that is kept here."""
-    known = ((each, CHANGED_KINDS.find(each.kind)) for each in message.changes)
+    """Changes of a store.
+
+    Raises:
+        InvalidRecord: one of them is of a kind that is not known here: it may be any change.
+    """
     return [
-        StoredChange(seq=each.seq, kind=kind, id=each.id, origin=each.origin)
-        for each, kind in known
-        if kind is not None
+        StoredChange(seq=each.seq, kind=CHANGED_KINDS.member(each.kind), id=each.id, origin=each.origin)
+        for each in message.changes
     ]

@@ -43,10 +43,6 @@ class Words(Generic[E, V]):
         except KeyError:
             raise InvalidRecord(f"{member} has no number in this contract") from None
 
-    def find(self, number: int) -> E | None:
-        """The member, None for a number of a newer version."""
-        return self._members.get(number)
-
     def member(self, number: int) -> E:
         """The member.
 

@@ -59,7 +59,7 @@ class StoredChange(_message.Message):
     seq: _builtins.int
     """Above 0, growing in the order in which changes became visible."""
     kind: Global___ChangedKind.ValueType
-    """Here alone a number that is not known is passed over: such a change concerns nothing the reader keeps."""
+    """A number that is not known makes the reader drop all that it has cached: it may be any change."""
     id: _builtins.str
     origin: _builtins.str
     """The replica that made it."""
