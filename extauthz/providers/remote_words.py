@@ -49,7 +49,7 @@ class Words(Generic[E, V]):
         Raises:
             InvalidRecord: not one that is known here.
         """
-        found = self.find(number)
+        found = self._members.get(number)
         if found is None:
             raise InvalidRecord(
                 f"a {type(next(iter(self._numbers))).__name__} with the number {number} is not known here"
