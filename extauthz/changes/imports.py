@@ -10,6 +10,7 @@ from extauthz.changes.desk import Desk
 from extauthz.errors import ChangeRefused, ImportConflict
 from extauthz.model.billing import BillingRecord
 from extauthz.model.event import EventSource, EventType
+from extauthz.model.identity import SYSTEM_TENANT
 from extauthz.model.lifecycle import Change, Tenant
 
 AT_ONCE: Final = 8
@@ -90,8 +91,12 @@ class TenantImports:
             self._desk.caches.billing.forget(tenant_id)
 
     def _tell(self, tenants: Sequence[Tenant], created: AbstractSet[str], change: Change) -> None:
+        """One event for all that are new: a million of them would push out what others wait for. Each has its audit record."""
+        by_state: dict[str, list[str]] = {}
         for tenant in tenants:
             if tenant.tenant_id in created:
-                payload = {"from": None, "to": tenant.record.state.value, "reason": change.reason}
-                event_type, source = EventType.TENANT_LIFECYCLE_TRANSITION, EventSource.LIFECYCLE
-                self._desk.emit(event_type, source, tenant.tenant_id, change, payload)
+                by_state.setdefault(tenant.record.state.value, []).append(tenant.tenant_id)
+        if by_state:
+            payload = {"from": None, "to": by_state, "count": len(created), "reason": change.reason}
+            event_type = EventType.TENANT_LIFECYCLE_TRANSITION
+            self._desk.emit(event_type, EventSource.LIFECYCLE, SYSTEM_TENANT, change, payload)

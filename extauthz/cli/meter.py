@@ -11,6 +11,11 @@ LINE_EVERY: Final = 100_000
 """Tenants between two lines where nobody watches."""
 
 
+def counted(tenants: int) -> str:
+    """`1 tenant`, `2 tenants`."""
+    return "1 tenant" if tenants == 1 else f"{tenants} tenants"
+
+
 @contextmanager
 def meter(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show progress; call what is given with the number done so far. `total` None: not known."""

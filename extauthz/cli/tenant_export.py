@@ -11,7 +11,7 @@ import click
 
 from extauthz.cli.admin import AdminPort, talks_to_admin
 from extauthz.cli.files import written_whole
-from extauthz.cli.meter import meter
+from extauthz.cli.meter import counted, meter
 from extauthz.cli.patience import patiently
 from extauthz.cli.screen import at, items
 
@@ -48,7 +48,7 @@ def export(port: AdminPort, form: str | None, target: Path) -> None:
     with written_whole(target) as file, meter("exported", None) as tell:
         count = asyncio.run(_export(port, file, rows, tell))
     if str(target) != "-":
-        port.show({"tenants": count}, lambda _: click.echo(f"{count} tenants in {target}"))
+        port.show({"tenants": count}, lambda _: click.echo(f"{counted(count)} in {target}"))
 
 
 async def _export(port: AdminPort, file: IO[bytes], form: "RowFormat", tell: Callable[[int], None]) -> int:

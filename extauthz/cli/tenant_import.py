@@ -12,7 +12,7 @@ import click
 
 from extauthz.cli.admin import AdminPort, talks_to_admin
 from extauthz.cli.app import Stop
-from extauthz.cli.meter import meter
+from extauthz.cli.meter import counted, meter
 
 FORMATS = click.Choice(["csv", "jsonl"])
 
@@ -48,7 +48,7 @@ def import_(port: AdminPort, source: Path, form: str | None, reason: str | None,
         if checked.faults:
             raise Stop("\n  ".join([f"{source} is not in order, nothing was imported:", *checked.faults]))
         if dry_run:
-            port.show({"tenants": checked.count}, lambda _: click.echo(f"{checked.count} tenants, all in order"))
+            port.show({"tenants": checked.count}, lambda _: click.echo(f"{counted(checked.count)}, all in order"))
             return
         file.seek(0)
         with meter("imported", checked.count) as tell:

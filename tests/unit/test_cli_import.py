@@ -97,7 +97,7 @@ def test_a_pipe_that_has_a_name_is_read_too(admin: FakeAdmin, tmp_path: Path) ->
 
 def test_dry_run_says_what_is_wrong_and_sends_nothing(admin: FakeAdmin) -> None:
     fine = run(admin, "import", "-", "--dry-run", stdin=b"id,plan\na,pro\n")
-    assert (fine.exit_code, fine.stdout) == (0, "1 tenants, all in order\n")
+    assert (fine.exit_code, fine.stdout) == (0, "1 tenant, all in order\n")
     wrong = run(admin, "import", "-", "--dry-run", stdin=b"id,plan\na,gold\n")
     assert (wrong.exit_code, wrong.stdout) == (1, "")
     assert sent(admin) == []
