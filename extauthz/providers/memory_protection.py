@@ -178,6 +178,10 @@ class MemoryProtection:
 
     async def clear(self, tenant_id: str | None) -> None:
         """Forget rate and burst state and the day's counts of one tenant, or of all for None."""
+        self.clear_now(tenant_id)
+
+    def clear_now(self, tenant_id: str | None) -> None:
+        """The same for a caller that does not wait."""
         self.changes += 1
         if tenant_id is None:
             self._accounts = {}  # what is still in the ring is dropped by the sweep, a little at a time

@@ -58,7 +58,7 @@ def admin_services(
         tenants=tenants,
         billing=BillingChanges(desk),
         keys=KeyChanges(desk),
-        limits=LimitChanges(desk, protection=backends.protection),
+        limits=LimitChanges(desk, protection=backends.protection, forget_refused=guards.forget_limits),
         imports=TenantImports(desk),
         stores=backends.stores,
         lifecycle_lookup=guards.lifecycle,

@@ -31,7 +31,8 @@ ProviderConfig = CredentialsConfig | LifecycleConfig | BillingConfig | Protectio
 class Guards:
     """The guarded providers, and by name the breakers and watches of all of them.
 
-    `local` counts in process where protection's provider, which is somewhere else, can't; None where it is in process itself.
+    `local` counts in process, in `local_counts`, where protection's provider, which is somewhere else, can't; None where it is
+    in process itself.
     """
 
     credentials: Guard[str, ApiKey | None]
@@ -39,8 +40,17 @@ class Guards:
     billing: Guard[str, BillingRecord | None]
     protection: ChargeGuard
     local: ChargeGuard | None
+    local_counts: MemoryProtection
     breakers: Mapping[str, Breaker]
     watches: Mapping[str, Watch]
+
+    def forget_limits(self, tenant_id: str | None) -> None:
+        """Forget what this process itself remembers of the limits of one tenant, or of all for None."""
+        self.local_counts.clear_now(tenant_id)
+        if tenant_id is None:
+            self.protection.clear()
+        else:
+            self.protection.forget(tenant_id)
 
 
 def build_guards(config: Config, backends: Backends, metrics: Metrics, running: AsyncExitStack) -> Guards:
@@ -53,6 +63,7 @@ def build_guards(config: Config, backends: Backends, metrics: Metrics, running: 
         "billing": _breaker("billing", providers.billing, watches),
         "protection": _breaker("protection", providers.protection, watches),
     }
+    local_counts = MemoryProtection()
     guards = Guards(
         credentials=_credentials(providers.credentials, backends, breakers, watches),
         lifecycle=_lifecycle(providers.lifecycle, backends, breakers, watches),
@@ -60,7 +71,8 @@ def build_guards(config: Config, backends: Backends, metrics: Metrics, running: 
         protection=_protection(
             providers.protection, backends.protection, breakers["protection"], watches["protection"]
         ),
-        local=None if backends.protection.in_process else _local(providers.protection),
+        local=None if backends.protection.in_process else _local(providers.protection, local_counts),
+        local_counts=local_counts,
         breakers=breakers,
         watches=watches,
     )
@@ -157,8 +169,8 @@ class _Unobserved:
         """Nothing."""
 
 
-def _local(config: ProtectionConfig) -> ChargeGuard:
+def _local(config: ProtectionConfig, counts: MemoryProtection) -> ChargeGuard:
     given, observer = config.breaker, _Unobserved()
     policy = BreakerPolicy(failures=given.failures, window=given.window, reset=given.reset)
     breaker = Breaker(provider="protection", policy=policy, clock=time.monotonic, observer=observer)
-    return _protection(config, MemoryProtection(), breaker, observer)
+    return _protection(config, counts, breaker, observer)

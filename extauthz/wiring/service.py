@@ -176,6 +176,7 @@ def _desk(backends: Backends, guards: Guards, refusals: Refusals, events: EventS
             billing=guards.billing,
             credentials=guards.credentials,
             forget_refusals=refusals.forget_all,
+            plan_changed=guards.protection.forget,
         ),
         mint=ApiKeyMint(backends.peppers.book),
         events=events,

@@ -47,10 +47,10 @@ async def follow_changes(desk: Desk, tenants: TenantChanges, replica: str, runni
             follower = Follower(log=store, desk=desk, replica=replica, leases=leases)
             running.push_async_callback(follower.close)
             await follower.start()
-    if not desk.keys_live_with_tenants:
-        unfinished = UnfinishedTerminations(tenants)
-        running.push_async_callback(unfinished.close)
-        unfinished.start()
+    # Also where keys live with the tenants now: an earlier configuration may have left a plan.
+    unfinished = UnfinishedTerminations(tenants)
+    running.push_async_callback(unfinished.close)
+    unfinished.start()
 
 
 async def count_alone(stores: Stores, protection: ProtectionProvider, replica: str) -> Sequence[str]:
