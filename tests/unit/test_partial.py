@@ -41,7 +41,7 @@ async def test_what_it_lacks_is_refused_by_the_name_of_its_scheme() -> None:
     with pytest.raises(NotSupported):
         await store.transition("t1", LifecycleState.SUSPENDED, a_change(), revoke_keys=True)
     with pytest.raises(AttributeError):
-        store._private  # noqa: B018 # type: ignore[attr-defined] # that there is no such thing is what is tested
+        store._private  # type: ignore[attr-defined]  # noqa: B018 - that there is no such thing is what is tested
 
 
 async def test_nothing_was_ever_noted_or_planned_there() -> None:
