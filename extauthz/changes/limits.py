@@ -18,7 +18,9 @@ NOT_CONFIRMED: Final = "not_confirmed"
 """What an audit record says where the provider gave no answer: it may have cleared all the same."""
 
 PATIENCE: Final = 2.0
-"""Seconds for the provider, and again for the store of the audit record."""
+"""Seconds for the provider where it is one tenant, and again for the store of the audit record."""
+PATIENCE_FOR_ALL: Final = 5.0
+"""Seconds for the provider where it is all tenants: Redis is gone through key by key."""
 
 log = structlog.get_logger("extauthz.audit")
 
@@ -55,7 +57,8 @@ class LimitChanges:
 
     async def _clear(self, tenant_id: str | None, change: Change) -> None:
         try:
-            await within(PATIENCE, self._protection.clear(tenant_id))
+            patience = PATIENCE_FOR_ALL if tenant_id is None else PATIENCE
+            await within(patience, self._protection.clear(tenant_id))
         except ProviderError:
             self._forget_refused(tenant_id)
             await self._note(tenant_id, change, NOT_CONFIRMED)

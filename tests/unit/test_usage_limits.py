@@ -77,6 +77,22 @@ async def test_a_provider_that_fails_may_have_cleared_so_there_is_a_record() -> 
     assert [words(record)[2] for record in await office.store.history("acme")] == ["not_confirmed"]
 
 
+class Slow(MemoryProtection):
+    """Clearing takes its time."""
+
+    async def clear(self, tenant_id: str | None) -> None:
+        await asyncio.sleep(4.0)
+        await super().clear(tenant_id)
+
+
+@in_virtual_time
+async def test_all_tenants_take_longer_than_one_and_may() -> None:
+    limits = LimitChanges(Office().desk(), protection=Slow())
+    await limits.clear(None, CHANGE)
+    with pytest.raises(ProviderTimeout):
+        await limits.clear("acme", CHANGE)
+
+
 async def test_what_was_refused_was_not_done_and_leaves_nothing() -> None:
     office, forgotten = Office(), list[str | None]()
     refusing: Any = Raising(NotSupported("not from here"))
