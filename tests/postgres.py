@@ -16,6 +16,7 @@ import functools
 import importlib.util
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -76,6 +77,7 @@ class PostgresServer:
         self._numbers = count(1)
         self._lock = threading.Lock()
         self._has_template = False
+        self._has_run = False
         self._keeper = subprocess.Popen(
             [sys.executable, "-c", _KEEPER, str(self._home), str(self._data)], stdin=subprocess.PIPE
         )
@@ -93,6 +95,16 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it; returns when it takes connections, on the same port as before."""
+        try:
+            self._start()
+        except RuntimeError:
+            if self._has_run:
+                raise
+            self.port = _free_port()  # another process was quicker
+            self._start()
+        self._has_run = True
+
+    def _start(self) -> None:
         options = [f"--{name}={value}" for name, value in _OPTIONS.items()]
         listen = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(self._home)]
         command = [_binary("postgres"), "-D", str(self._data), *listen, *options]
@@ -298,9 +310,12 @@ def _unprivileged() -> pwd.struct_passwd | None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that the kernel gives to clients: while the server is stopped, nobody else may get its port."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port")
 
 
 def _runs_in(process: Path, directory: Path) -> bool:

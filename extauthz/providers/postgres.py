@@ -1,6 +1,7 @@
 """Tenants, standing and keys in PostgreSQL, shared by any number of replicas."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -20,6 +21,7 @@ from extauthz.model.lifecycle import (
 from extauthz.providers import postgres_changes, postgres_db, postgres_state
 from extauthz.providers import postgres_transactions as transactions
 from extauthz.providers.postgres_db import PostgresDatabase
+from extauthz.providers.postgres_dial import DIAL_LIMIT
 from extauthz.providers.postgres_listen import Listener
 from extauthz.providers.postgres_policy import LookupPool, PoolPolicy
 from extauthz.providers.postgres_schema import Lineage
@@ -77,7 +79,8 @@ class PostgresStore:
         limit = policy.admin_timeout
         self._admin = self._db.lane(size=policy.admin_size, timeout=limit, patience=limit)
         self._feed = self._db.lane(size=policy.feed_size, timeout=limit, patience=limit)
-        self._listener = Listener(self._db.dialer, monotonic, pooled=self._db.target.pooled)
+        dial = partial(self._db.dialer.dial, DIAL_LIMIT)
+        self._listener = Listener(dial, monotonic, pooled=self._db.target.pooled)
 
     async def start(self) -> None:
         """Look at the schema, set it up where there is none. A database that can't be reached is logged; each call tries again.

@@ -1,6 +1,7 @@
 """Hears that something was changed, over a connection of its own."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
 from typing import Final
@@ -9,7 +10,7 @@ import asyncpg
 
 from extauthz.model.deadline import Clock
 from extauthz.providers.postgres_changes import CHANNEL
-from extauthz.providers.postgres_dial import DIAL_LIMIT, Backoff, Dialer
+from extauthz.providers.postgres_dial import DIAL_LIMIT, Backoff
 from extauthz.resilience.bounded import within
 
 POLL: Final = 0.25
@@ -22,12 +23,12 @@ CHECK_EVERY: Final = 30.0
 class Listener:
     """Waits for changes. The connection is made with the first wait, and made again, after a jittered pause, when it was lost.
 
-    Behind a pooler (`pooled`) nothing can be heard, and no connection is made. For one caller that waits, not for several.
+    `dial` makes a connection. Behind a pooler (`pooled`) nothing can be heard, and no connection is made. For one caller that waits, not for several.
     """
 
-    def __init__(self, dialer: Dialer, clock: Clock, *, pooled: bool) -> None:
+    def __init__(self, dial: Callable[[], Awaitable[asyncpg.Connection]], clock: Clock, *, pooled: bool) -> None:
         self._deaf = pooled
-        self._dialer = dialer
+        self._dial = dial
         self._backoff = Backoff(clock)
         self._news = asyncio.Event()
         self._listening = False
@@ -53,7 +54,7 @@ class Listener:
     async def _listen(self) -> None:
         while True:
             with suppress(Exception):  # whatever it is, it is tried again, and meanwhile the caller looks for itself
-                await self._hear(await self._dialer.dial(DIAL_LIMIT))
+                await self._hear(await self._dial())
             self._backoff.failed()
             await asyncio.sleep(self._backoff.remaining)
 

@@ -21,7 +21,10 @@ IDLE_LIMIT: Final = 60.0
 """Seconds after which an unused connection is not used again: what lies between may have forgotten it."""
 
 LOOKUP_PATIENCE: Final = 0.005
-"""Seconds that a look-up waits for a connection when all are in use."""
+"""Seconds that a look-up waits when all connections are in use and none comes back."""
+
+REPEATS: Final = 2
+"""How often a look-up is made again: the connection was dead, and so may be the one that was just being made."""
 
 CLOSE_PATIENCE: Final = 1.0
 """Seconds for saying goodbye to the server."""
@@ -32,7 +35,8 @@ class Pool:
 
     `dial` makes one. Each is used by one call at a time. A call that is cancelled takes its connection with it, at once: nothing is waited for, no
     request to cancel is sent; the server's `statement_timeout` ends the query. A connection is made by a task of its own, which
-    a caller that leaves does not take along. `patience` is how long (seconds) a call waits while all are in use.
+    a caller that leaves does not take along. A call waits its turn as long as connections come back, and is refused when none has
+    come back for `patience` seconds.
     """
 
     def __init__(
@@ -54,7 +58,8 @@ class Pool:
         self._idle: deque[tuple[asyncpg.Connection, float]] = deque()  # the one used last is the last
         self._used: set[asyncpg.Connection] = set()
         self._dials: set[asyncio.Task[None]] = set()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
+        self._moved_at = 0.0  # when a connection was given back last
         self._closed = False
 
     async def run(self, call: Callable[[asyncpg.Connection], Awaitable[T]], *, repeatable: bool = False) -> T:
@@ -65,19 +70,18 @@ class Pool:
             ProviderError: there is no connection, or no answer.
             Exception: whatever else `call` raises.
         """
-        try:
+        left = REPEATS if repeatable else 0
+        while True:
             try:
                 return await self._once(call)
             except Exception as error:
-                if not (repeatable and is_lost(error)):
-                    raise
+                if not left or not is_lost(error):
+                    ours = translated(self._place, error)
+                    if ours is error:
+                        raise
+                    raise ours from None
+            left -= 1
             self._forget_idle()  # what ended one connection has probably ended all
-            return await self._once(call)
-        except Exception as error:
-            ours = translated(self._place, error)
-            if ours is error:
-                raise
-            raise ours from None
 
     async def close(self) -> None:
         """End all connections, those in use too; later calls raise ProviderError."""
@@ -108,7 +112,7 @@ class Pool:
     # Taking and giving back: no await between looking and taking
 
     async def _take(self) -> asyncpg.Connection:
-        give_up = self._clock() + self._patience
+        entered = self._clock()
         while True:
             if self._closed:
                 raise ProviderError(f"{self._place}: the database is closed")
@@ -117,7 +121,9 @@ class Pool:
                 self._used.add(connection)
                 return connection
             self._dial_if_of_use()
-            await self._wait(give_up)
+            connection = await self._wait(entered)
+            if connection is not None:
+                return connection
 
     def _idle_one(self) -> asyncpg.Connection | None:
         while self._idle and self._clock() - self._idle[0][1] > IDLE_LIMIT:
@@ -130,35 +136,56 @@ class Pool:
         return None
 
     def _give_back(self, connection: asyncpg.Connection, *, good: bool) -> None:
-        self._used.discard(connection)
+        self._moved_at = self._clock()
         if not good or self._closed or connection.is_closed() or connection.is_in_transaction():
+            self._used.discard(connection)
             connection.terminate()
+            self._wake_one()
+        elif self._waiting:
+            self._waiting.popleft().set_result(connection)  # it stays in use, and nobody can come first
         else:
+            self._used.discard(connection)
             self._idle.append((connection, self._clock()))
-        self._wake_one()
 
     def _forget_idle(self) -> None:
         while self._idle:
             self._idle.pop()[0].terminate()
 
-    # Waiting: for a connection that is given back, or for the end of a try to make one
+    # Waiting, first come first served: for a connection that is given back, or for the end of a try to make one
 
-    async def _wait(self, give_up: float) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+    async def _wait(self, entered: float) -> asyncpg.Connection | None:
+        """A connection that is now in use for the caller; None where it should look again."""
+        waiter: asyncio.Future[asyncpg.Connection | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
-            # While a connection is being made it is the server that keeps us waiting, so the caller's deadline rules.
-            await asyncio.wait({waiter}, timeout=None if self._dials else max(0.0, give_up - self._clock()))
-        except asyncio.CancelledError:
-            if waiter.done():
-                self._wake_one()  # what was meant for this one goes to the next
+            while not waiter.done():
+                await asyncio.wait({waiter}, timeout=self._patience_left(entered))
+        except BaseException:
+            self._leave(waiter)
             raise
-        finally:
-            if not waiter.done():
-                self._waiting.remove(waiter)
-                waiter.cancel()
-        if waiter.cancelled():
+        return waiter.result()
+
+    def _patience_left(self, entered: float) -> float | None:
+        """Seconds until who came at `entered` gives up: as long as connections come back, its turn comes.
+
+        Raises:
+            ProviderBusy: now.
+        """
+        if self._dials:
+            return None  # the server keeps us waiting, so the caller's own deadline rules
+        left = max(entered, self._moved_at) + self._patience - self._clock()
+        if left <= 0:
             raise ProviderBusy(f"{self._place}: all {self._size} connections are in use")
+        return left
+
+    def _leave(self, waiter: "asyncio.Future[asyncpg.Connection | None]") -> None:
+        """What was meant for the one who leaves goes to the next."""
+        if not waiter.done():
+            self._waiting.remove(waiter)
+            return
+        connection = waiter.result()
+        if connection is not None:
+            self._give_back(connection, good=True)
 
     def _wake_one(self) -> None:
         if self._waiting:

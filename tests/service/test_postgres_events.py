@@ -39,6 +39,13 @@ def url() -> Iterator[str]:
         yield url
 
 
+UPSERT = """
+    INSERT INTO extauthz.events SELECT timestamp, event_id, tenant_id, event_type, event_source, severity, actor_type, actor_id,
+        request_id, trace_id, payload FROM extauthz.events
+    ON CONFLICT (event_id) DO UPDATE SET payload = ''
+"""
+
+
 @pytest.mark.parametrize(
     ("statement", "refusal"),
     [
@@ -46,11 +53,7 @@ def url() -> Iterator[str]:
         ("DELETE FROM extauthz.events", "append-only"),
         ("TRUNCATE extauthz.events", "append-only"),
         ("INSERT INTO extauthz.events VALUES (1, 'x', '', '', '', '', '', '', '', '', '')", "events_have_a_tenant"),
-        (
-            "INSERT INTO extauthz.events SELECT timestamp, event_id, tenant_id, event_type, event_source, severity, actor_type,"
-            " actor_id, request_id, trace_id, payload FROM extauthz.events ON CONFLICT (event_id) DO UPDATE SET payload = ''",
-            "append-only",
-        ),
+        (UPSERT, "append-only"),
     ],
 )
 async def test_observe_002_the_schema_itself_refuses_to_change_or_remove_an_event(

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from extauthz.errors import NotFound, ProviderBusy, ProviderError, ProviderTimeout
-from extauthz.providers.postgres_pool import IDLE_LIMIT, LOOKUP_PATIENCE, Pool
+from extauthz.providers.postgres_pool import IDLE_LIMIT, LOOKUP_PATIENCE, REPEATS, Pool
 from extauthz.testing.clock import in_virtual_time
 
 CONNECT_TIME = 0.05
@@ -125,6 +125,27 @@ async def test_who_waits_gets_the_connection_that_comes_back_in_time() -> None:
 
 
 @in_virtual_time
+async def test_as_long_as_connections_come_back_every_callers_turn_comes_in_the_order_they_came() -> None:
+    server = FakeServer()
+    pool = pool_of(server)
+    await asyncio.gather(pool.run(number), pool.run(number))
+    begin = now()
+    served: list[int] = []
+
+    async def quick(_: asyncpg.Connection) -> None:
+        await asyncio.sleep(LOOKUP_PATIENCE / 2)
+
+    async def caller(which: int) -> None:
+        await pool.run(quick)
+        served.append(which)
+
+    await asyncio.gather(*(caller(which) for which in range(100)))
+    assert now() - begin > LOOKUP_PATIENCE * 20
+    assert [which // 2 for which in served] == [which // 2 for which in range(100)]  # two are served at a time
+    await pool.close()
+
+
+@in_virtual_time
 async def test_while_a_connection_is_being_made_the_callers_own_deadline_rules() -> None:
     server = FakeServer()
     pool = pool_of(server, size=1)
@@ -178,7 +199,9 @@ async def test_a_caller_cancelled_while_it_waits_loses_nobody_elses_turn() -> No
     await asyncio.sleep(0)
     first.cancel()  # it may have been woken in this very moment
     assert await second == 0
-    await asyncio.gather(holding, first, return_exceptions=True)
+    results = await asyncio.gather(holding, first, return_exceptions=True)
+    assert isinstance(results[1], asyncio.CancelledError)
+    assert len(server.made) == 1
     await pool.close()
 
 
@@ -229,10 +252,10 @@ async def test_a_dead_connection_is_hidden_from_a_look_up() -> None:
 
 
 @in_virtual_time
-async def test_a_look_up_is_repeated_once_and_a_change_never() -> None:
+async def test_a_look_up_is_repeated_a_few_times_and_a_change_never() -> None:
     server = FakeServer()
     pool = pool_of(server)
-    for repeatable, failures in ((True, 2), (False, 1)):
+    for repeatable, failures in ((True, REPEATS + 1), (False, 1)):
         call = failing(ConnectionResetError(), times=failures)
         with pytest.raises(ProviderError):
             await pool.run(call, repeatable=repeatable)
