@@ -1,6 +1,7 @@
 """The parts of scripts/bench that need a Redis and a PostgreSQL; both come as wheels with the development packages."""
 
 import asyncio
+import itertools
 import os
 import re
 import statistics
@@ -10,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -19,7 +20,7 @@ from extauthz.authn import ApiKeyMint, PepperBook
 from extauthz.demo.stack import free_ports
 from extauthz.providers import state_rows
 from scripts.benchlib import CONFIGURATION, LOAD_CORE, Options, Served, make_tenants, process, serve, spread
-from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer, database_of
 
 PEPPER = "bench-bench-bench-bench-bench-bench"
 FEW = 10
@@ -75,29 +76,52 @@ class Filled:
 
     service: Served
     keys: Path
+    database: str
 
 
-def measure_tenants(options: Options, count: int) -> None:
-    """`count` tenants in PostgreSQL with requests spread over them, against ten."""
+def measure_tenants(options: Options, count: int, cached: int) -> None:
+    """`count` tenants in PostgreSQL with requests spread over them, against ten.
+
+    Three ways, because what it costs is the look-ups of whoever is not in the caches: with `cached` of the tenants in them
+    (for an hour), with the caches as they are by default and requests by Zipf's law, and with no tenant met twice.
+    """
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         server = stack.enter_context(PostgresServer())
         for pid in server.pids():
             os.sched_setaffinity(pid, {LOAD_CORE})  # what it forks stays there
-        few, many = (_filled(server, folder, number, stack) for number in (FEW, count))
-        _compare(options, "requests by Zipf's law (exponent 1)", many, few, "--zipf", "1")
-        _compare(options, "every tenant as likely as every other", many, few)
+        with ExitStack() as running:
+            few, many = (_filled(server, folder, number, running, ", cache: {ttl: 1h}") for number in (FEW, count))
+            some = replace(many, keys=_first(many.keys, cached))
+            print(f"reaching {cached:,} of {count:,} tenants once, so that they are cached", flush=True)
+            spread(some.service, some.keys, 0, "--each-once")
+            _compare(options, f"requests spread over {cached:,} tenants, which are cached", some, few)
+        few, many = (Filled(_over(server.url(of.database), folder, stack), of.keys, of.database) for of in (few, many))
+        _compare(options, "requests by Zipf's law (exponent 1), caches by default", many, few, "--zipf", "1")
+        _compare(options, "every tenant as likely as every other: hardly one is cached", many, few)
 
 
-def _filled(server: PostgresServer, folder: Path, count: int, stack: ExitStack) -> Filled:
+def _first(keys: Path, count: int) -> Path:
+    file = keys.with_suffix(".some")
+    with keys.open() as lines:
+        file.write_text("".join(itertools.islice(lines, count)))
+    return file
+
+
+def _over(url: str, folder: Path, stack: ExitStack, more: str = "") -> Served:
+    """A service over a database; `more` is added to each provider's section."""
+    configuration = re.sub(r"(credentials|lifecycle|billing): .*", rf'\1: {{url: "{url}"{more}}}', CONFIGURATION)
+    return stack.enter_context(serve(configuration, folder, {"EXTAUTHZ_PEPPER": PEPPER}))
+
+
+def _filled(server: PostgresServer, folder: Path, count: int, stack: ExitStack, more: str) -> Filled:
     url = server.new_database()
-    configuration = re.sub(r"(credentials|lifecycle|billing): .*", rf'\1: {{url: "{url}"}}', CONFIGURATION)
-    service = stack.enter_context(serve(configuration, folder, {"EXTAUTHZ_PEPPER": PEPPER}))
+    service = _over(url, folder, stack, more)
     _import_tenants(service, folder, count)
     keys = folder / f"{count}.keys"
     asyncio.run(_issue_keys(url, keys, count))
     server.sql("VACUUM ANALYZE", url)
-    return Filled(service, keys)
+    return Filled(service, keys, database_of(url))
 
 
 def _import_tenants(service: Served, folder: Path, count: int) -> None:

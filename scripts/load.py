@@ -49,11 +49,14 @@ def request_message(key: str) -> bytes:
     return bytes(message.SerializeToString(deterministic=True))
 
 
-def messages(keys: list[str], *, zipf: float | None) -> Iterator[bytes]:
-    """One message after the other, for keys drawn at random: all alike, or the n-th with a weight of 1 / n ** `zipf`.
+def each_once(keys: list[str]) -> Iterator[bytes]:
+    """A message for each key. All keys have the same length, so a message is a template with another key in it."""
+    head, _, tail = request_message(keys[0]).partition(keys[0].encode())
+    return (head + key.encode() + tail for key in keys)
 
-    All keys have the same length, so a message is a template with another key in it.
-    """
+
+def messages(keys: list[str], *, zipf: float | None) -> Iterator[bytes]:
+    """One message after the other, for keys drawn at random: all alike, or the n-th with a weight of 1 / n ** `zipf`."""
     head, _, tail = request_message(keys[0]).partition(keys[0].encode())
     weights = None if zipf is None else list(itertools.accumulate(1 / n**zipf for n in range(1, len(keys) + 1)))
     while True:
@@ -62,15 +65,18 @@ def messages(keys: list[str], *, zipf: float | None) -> Iterator[bytes]:
 
 
 async def load(port: int, stream: Iterator[bytes], seconds: float, streams: int) -> dict[str, float]:
-    """Checks a second, and how many were denied or failed, after a warm-up of a second."""
+    """Checks a second, and how many were denied, after a warm-up of a second; with 0 seconds until the stream ends."""
     done = denied = 0
     begin = time.monotonic() + WARM_UP
-    end = begin + seconds
+    end = begin + (seconds or 1e9)
 
     async def caller(call: "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]") -> None:
         nonlocal done, denied
-        while (now := time.monotonic()) < end:
-            answer = await call(next(stream), timeout=5.0)
+        for message in stream:
+            now = time.monotonic()
+            if now >= end:
+                return
+            answer = await call(message, timeout=5.0)
             if now >= begin:
                 done += 1
                 denied += not allowed(answer)
@@ -78,7 +84,7 @@ async def load(port: int, stream: Iterator[bytes], seconds: float, streams: int)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         await asyncio.gather(*(caller(call) for _ in range(streams)))
-    return {"rate": done / seconds, "denied": denied}
+    return {"rate": done / (seconds or max(1e-9, time.monotonic() - begin)), "denied": denied}
 
 
 def allowed(answer: bytes) -> bool:
@@ -94,9 +100,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--streams", type=int, default=64)
     parser.add_argument("--zipf", type=float, help="draw keys by Zipf's law with this exponent (default: all alike)")
+    parser.add_argument("--each-once", action="store_true", help="one check for each key, in order, then end")
     given = parser.parse_args()
     keys = given.keys.read_text().split()
-    found = asyncio.run(load(given.port, messages(keys, zipf=given.zipf), given.seconds, given.streams))
+    stream = each_once(keys) if given.each_once else messages(keys, zipf=given.zipf)
+    found = asyncio.run(load(given.port, stream, 0 if given.each_once else given.seconds, given.streams))
     sys.stdout.buffer.write(orjson.dumps(found) + b"\n")
 
 
