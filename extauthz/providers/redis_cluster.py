@@ -45,6 +45,7 @@ class Cluster:
         self._stale = True
         self._learning: asyncio.Task[ExtauthzError | None] | None = None
         self._not_before = 0.0
+        self._closed = False
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def ask(self, key: bytes, command: bytes) -> Reply:
@@ -69,7 +70,7 @@ class Cluster:
         if self._learning is not None:
             self._learning.cancel()
             await asyncio.wait({self._learning})
-        self._stale = True
+        self._closed = True
         await asyncio.gather(*(link.close() for link in self._links.values()), *self._leaving)
 
     async def _keeper(self, slot: int) -> Link:
@@ -85,6 +86,8 @@ class Cluster:
         return self._link(owner)
 
     def _link(self, place: Place) -> Link:
+        if self._closed:
+            raise ProviderError("Redis cluster: closed")
         link = self._links.get(place)
         if link is None:
             link = self._links[place] = self._open_link(place)
@@ -105,7 +108,7 @@ class Cluster:
     async def _learn(self) -> None:
         learning = self._begin_learning()
         await asyncio.wait({learning})
-        error = learning.result()
+        error = ProviderError("Redis cluster: closed") if learning.cancelled() else learning.result()
         if error is not None:
             raise again(error)
 

@@ -23,6 +23,7 @@ _KINDS: Final[tuple[tuple[type[Exception], type[ExtauthzError], str], ...]] = (
 )
 
 _READ_ONLY: Final = ("READONLY", "MASTERDOWN")
+_UNAUTHENTICATED: Final = "unauthenticated"  # of a command with many arguments no more than that is said
 _OUT_OF_MEMORY: Final = "OOM"
 _WRONG_TYPE: Final = "WRONGTYPE"
 
@@ -52,6 +53,8 @@ def is_read_only(error: ResponseError) -> bool:
 def _refused(error: ResponseError, where: str) -> ExtauthzError:
     if is_read_only(error):
         return ProviderError(f"Redis at {where}: it is a replica")
+    if _says(error, _UNAUTHENTICATED):
+        return ProviderError(f"Redis at {where}: it refuses our user or password")
     if _says(error, _OUT_OF_MEMORY):
         return ProviderError(f"Redis at {where}: it is out of memory")
     if _says(error, _WRONG_TYPE):

@@ -152,3 +152,25 @@ async def test_a_node_that_is_gone_fails_its_own_tenants_alone() -> None:
             assert 0 < len(lost) < len(TENANTS)
         nodes[2].start()
         await provider.close()
+
+
+async def test_nothing_can_be_asked_after_it_was_closed(nodes: list[RedisServer]) -> None:
+    for asked_before in (True, False):
+        provider = provider_of(*nodes)
+        if asked_before:
+            await charge(provider, "t1")
+        await provider.close()
+        with pytest.raises(ProviderError, match="closed"):
+            await charge(provider, "t1")
+
+
+async def test_closing_while_the_slots_are_asked_for_fails_those_who_wait() -> None:
+    with clustered() as nodes:
+        for node in nodes:
+            node.freeze()
+        provider = provider_of(*nodes)
+        waiting = asyncio.ensure_future(charge(provider, "t1"))
+        await asyncio.sleep(0.1)
+        await provider.close()
+        with pytest.raises(ProviderError, match="closed"):
+            await waiting

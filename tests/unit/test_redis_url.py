@@ -123,6 +123,7 @@ def refusal(text: str, code: str | None = None) -> ResponseError:
         (OutOfMemoryError(SECRET, status_code="OOM"), ProviderError, "out of memory"),
         (ReadOnlyError(SECRET, status_code="READONLY"), ProviderError, "a replica"),
         (refusal(f"ERR Error running script: -READONLY You can't write {SECRET}"), ProviderError, "a replica"),
+        (refusal(f"ERR Protocol error: unauthenticated multibulk length {SECRET}"), ProviderError, "user or password"),
         (refusal(f"WRONGTYPE Operation {SECRET}"), InvalidRecord, "holds something else"),
         (refusal(f"ERR in script: WRONGTYPE Operation {SECRET}"), InvalidRecord, "holds something else"),
         (refusal(f"MISCONF no disk {SECRET}"), ProviderError, "the error MISCONF"),
