@@ -70,8 +70,8 @@ class PostgresServer:
     """One server with a directory of its own. All methods block; `stop` and the end of the context leave nothing behind."""
 
     def __init__(self) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="extauthz-pg-"))
-        self._data = self._home / "data"
+        self.home = Path(tempfile.mkdtemp(prefix="extauthz-pg-"))
+        self._data = self.home / "data"
         self._user = _unprivileged()
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
@@ -79,7 +79,7 @@ class PostgresServer:
         self._has_template = False
         self._has_run = False
         self._keeper = subprocess.Popen(
-            [sys.executable, "-c", _KEEPER, str(self._home), str(self._data)], stdin=subprocess.PIPE
+            [sys.executable, "-c", _KEEPER, str(self.home), str(self._data)], stdin=subprocess.PIPE
         )
         self._initialise()
         self.port = _free_port()
@@ -106,9 +106,9 @@ class PostgresServer:
 
     def _start(self) -> None:
         options = [f"--{name}={value}" for name, value in _OPTIONS.items()]
-        listen = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(self._home)]
+        listen = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(self.home)]
         command = [_binary("postgres"), "-D", str(self._data), *listen, *options]
-        with (self._home / "log").open("ab") as log:
+        with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_ENV, cwd="/", **self._as_user()
             )
@@ -149,7 +149,7 @@ class PostgresServer:
 
     def logged(self) -> str:
         """What it has logged so far; after `ALTER DATABASE … SET log_statement = 'all'` that database's statements too."""
-        return (self._home / "log").read_text(errors="replace")
+        return (self.home / "log").read_text(errors="replace")
 
     def close(self) -> None:
         """End it, and remove what it has written."""
@@ -158,7 +158,7 @@ class PostgresServer:
         assert self._keeper.stdin is not None
         self._keeper.stdin.close()
         self._keeper.wait(_PATIENCE)
-        shutil.rmtree(self._home, ignore_errors=True)
+        shutil.rmtree(self.home, ignore_errors=True)
 
     # Databases
 
@@ -169,7 +169,7 @@ class PostgresServer:
 
     def unix_url(self, database: str) -> str:
         """Over the unix socket, which needs no password."""
-        return f"postgresql://postgres@/{database}?host={quote(str(self._home))}&port={self.port}"
+        return f"postgresql://postgres@/{database}?host={quote(str(self.home))}&port={self.port}"
 
     def empty_database(self) -> str:
         """A new database with nothing in it; its URL over TCP."""
@@ -198,7 +198,7 @@ class PostgresServer:
 
     def sql(self, statement: str, url: str = "postgres") -> list[str]:
         """Run a statement in the database of a URL (or of that name); the lines of its answer, columns apart by `|`."""
-        target = f"host={self._home} port={self.port} user=postgres dbname={database_of(url)}"
+        target = f"host={self.home} port={self.port} user=postgres dbname={database_of(url)}"
         command = [_binary("psql"), target, "-XAtq", "-v", "ON_ERROR_STOP=1", "-c", statement]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, env=_ENV, check=False)
         if done.returncode:
@@ -231,9 +231,9 @@ class PostgresServer:
 
     def _initialise(self) -> None:
         if self._user is not None:
-            os.chown(self._home, self._user.pw_uid, self._user.pw_gid)
-        self._home.chmod(0o711)
-        secret = self._home / "password"
+            os.chown(self.home, self._user.pw_uid, self._user.pw_gid)
+        self.home.chmod(0o711)
+        secret = self.home / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
         auth = ["--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={secret}"]
@@ -252,10 +252,10 @@ class PostgresServer:
 
     def _wait_until_ready(self) -> None:
         process, until = self._running(), monotonic() + _PATIENCE
-        command = [_binary("pg_isready"), "-q", "-h", str(self._home), "-p", str(self.port), "-U", "postgres"]
+        command = [_binary("pg_isready"), "-q", "-h", str(self.home), "-p", str(self.port), "-U", "postgres"]
         while subprocess.run(command, check=False, env=_ENV).returncode:
             if process.poll() is not None or monotonic() > until:
-                raise RuntimeError((self._home / "log").read_text(errors="replace")[-2000:])
+                raise RuntimeError((self.home / "log").read_text(errors="replace")[-2000:])
 
     def _end(self, how: signal.Signals) -> None:
         process = self._running()
