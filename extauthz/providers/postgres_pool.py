@@ -1,4 +1,4 @@
-"""A pool of PostgreSQL connections whose every wait can be cut off at once (docs/decisions/0007-asyncpg-and-a-pool-of-our-own.md)."""
+"""A pool of PostgreSQL connections whose every wait can be cut off at once (docs/decisions/0008-asyncpg-and-a-pool-of-our-own.md)."""
 
 import asyncio
 from collections import deque
