@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
+import structlog
+
 from extauthz.errors import ChangeRefused, NotSupported
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.event import Event, EventSource, EventType, Severity
@@ -25,6 +27,11 @@ from extauthz.ports import (
 )
 
 T = TypeVar("T")
+
+CLOSE_PATIENCE: Final = 10.0
+"""Seconds that changes under way have at the end: longer than stores of ours take to give up."""
+
+_log = structlog.stdlib.get_logger(__name__)
 
 BEGINNING: Final = BillingRecord(state=BillingState.TRIAL)
 """The standing of a tenant of whom nothing else is known: TRIAL on the default plan."""
@@ -89,10 +96,15 @@ class Desk:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def close(self) -> None:
-        """Wait for the changes that are under way."""
-        if self._running:
-            await asyncio.wait(self._running)
+    async def close(self, within: float = CLOSE_PATIENCE) -> None:
+        """Wait for the changes that are under way, for so many seconds: a store that hangs must not keep the process."""
+        if not self._running:
+            return
+        _, hanging = await asyncio.wait(self._running, timeout=within)
+        for change in hanging:
+            change.cancel()
+        if hanging:
+            _log.warning("changes_left_unfinished", count=len(hanging))
 
     @property
     def keys_live_with_tenants(self) -> bool:

@@ -8,12 +8,14 @@ import pytest
 
 from extauthz.authn import ApiKeyMint, PepperBook
 from extauthz.changes import BillingChanges, Caches, Desk, KeyChanges, NewTenant, Stores, TenantChanges
-from extauthz.errors import InvalidTransition, NotFound, ProviderError, TenantNotActive
+from extauthz.errors import InvalidTransition, NotFound, NotSupported, ProviderError, TenantNotActive
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.event import Event, EventType, Severity
 from extauthz.model.identity import Actor, ActorType, ApiKey
 from extauthz.model.lifecycle import Change, LifecycleRecord, LifecycleState, Onboarding, Transition
 from extauthz.providers.memory import MemoryStore
+from extauthz.providers.partial import completed
+from extauthz.testing import in_virtual_time
 from extauthz.testing.fake_replicas import FakeCache
 
 CHANGE = Change(actor=Actor(type=ActorType.HUMAN, id="admin"), reason="because", at=1_767_268_800.0, request_id="req-1")
@@ -278,3 +280,38 @@ async def test_a_change_runs_to_its_end_though_the_one_who_asked_leaves(make: Ca
     assert office.caches["lifecycle"].values["acme"] == LifecycleRecord(state=State.SUSPENDED, onboarding=COMPLETE)
     assert [made.to_state for made in office.told.transitions] == [State.SUSPENDED]
     await office.desk.close()
+
+
+@in_virtual_time
+async def test_the_end_does_not_wait_for_ever_for_a_store_that_hangs() -> None:
+    office = await Office(together=True).acme()
+    office.lifecycle.go.clear()
+    change = asyncio.ensure_future(office.tenants.transition("acme", State.SUSPENDED, CHANGE))
+    await asyncio.sleep(0)
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    await office.desk.close()
+    assert clock() == started + 10
+    with pytest.raises(asyncio.CancelledError):
+        await change
+
+
+class BillingSystem:
+    """Somebody else's: it says what the standings are, and cannot be told."""
+
+    async def find_billing(self, _tenant_id: str) -> BillingRecord | None:
+        return None
+
+
+async def test_a_tenant_whose_standing_is_kept_elsewhere_can_be_created_and_has_no_standing_here() -> None:
+    office = Office(together=False)
+    office.desk.stores = Stores(
+        lifecycle=office.lifecycle, billing=completed(BillingSystem(), "acme"), credentials=office.credentials
+    )
+    office.caches["billing"].values["new"] = None
+    trial = NewTenant(tenant_id="new", name="New", onboarding=COMPLETE, billing=BillingState.TRIAL, plan_id=None)
+    await office.tenants.create_tenant(trial, CHANGE)
+    assert "new" not in office.caches["billing"].values
+    assert office.caches["lifecycle"].values["new"] is not None
+    with pytest.raises(NotSupported, match="tenant 'acme' is there, but its standing"):
+        await office.acme()
