@@ -242,6 +242,24 @@ async def test_a_password_is_used_and_a_wrong_one_never_told() -> None:
                 assert "wrong" not in str(caught.value)
 
 
+async def test_a_user_needs_no_more_than_the_docs_list(server: RedisServer) -> None:
+    flushed(server.url)
+    commands = ["ping", "eval", "evalsha", "time", "hmget", "hset", "pexpire", "get", "set", "scan", "unlink"]
+    rights = ["~extauthz:*", "~extauthz-usage:*", *(f"+{command}" for command in commands)]
+    server.ask("ACL", "SETUSER", "limits", "reset", "on", ">pw", *rights)
+    try:
+        async with connected(server.url.replace("redis://", "redis://limits:pw@")) as provider:
+            assert (await provider.charge(ask())).charged
+            assert (await provider.record_usage("acme", 5, "run-1")).cost_today == 5
+            await provider.clear("acme")
+            await provider.clear(None)
+            server.ask("ACL", "SETUSER", "limits", "-unlink")
+            with pytest.raises(ProviderError, match="may not do that"):
+                await provider.clear("acme")
+    finally:
+        server.ask("ACL", "DELUSER", "limits")
+
+
 async def test_a_database_of_its_own(server: RedisServer) -> None:
     async with connected(flushed(server.url) + "/3") as provider:
         await provider.charge(ask())
