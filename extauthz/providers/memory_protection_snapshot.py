@@ -95,10 +95,14 @@ class ProtectionSnapshot:
         try:
             while not stopping.done():
                 await asyncio.wait({stopping}, timeout=self._every)
-                if self._provider.changes != self._written:
-                    await self._write()
+                await self._write_changes()
+            await self._write_changes()  # what came while the last writing was under way
         finally:
             stopping.cancel()
+
+    async def _write_changes(self) -> None:
+        if self._provider.changes != self._written:
+            await self._write()
 
     async def _write(self) -> None:
         changes = self._provider.changes

@@ -221,6 +221,19 @@ async def test_many_tenants_come_back_and_others_run_in_between(path: Path) -> N
         assert await life.provider.record_usage("acme", 1, "run-2499") == Usage(requests_today=0, cost_today=2_500)
 
 
+async def test_what_comes_while_it_is_written_for_the_last_time_is_written_too(path: Path) -> None:
+    async with Life(path) as life:
+        for number in range(5_000):
+            await life.charge(f"t{number}")
+        closing = asyncio.ensure_future(life.snapshot.close())
+        for _ in range(6):  # the first slice is made by now
+            await asyncio.sleep(0)
+        await life.charge("t0")
+        await closing
+    async with Life(path) as life:
+        assert await life.provider.usage("t0") == Usage(requests_today=2, cost_today=10)
+
+
 async def test_counts_that_came_before_the_file_was_read_add_up(path: Path) -> None:
     async with Life(path) as life:
         await life.charge()
