@@ -59,7 +59,7 @@ class Pool:
         self._used: set[asyncpg.Connection] = set()
         self._dials: set[asyncio.Task[None]] = set()
         self._waiting: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
-        self._moved_at = 0.0  # when a connection was given back last
+        self._moved_at = 0.0  # when a connection was made or given back last
         self._closed = False
 
     async def run(self, call: Callable[[asyncpg.Connection], Awaitable[T]], *, repeatable: bool = False) -> T:
@@ -230,6 +230,7 @@ class Pool:
 
     def _dialled(self, dial: asyncio.Task[None]) -> None:
         self._dials.discard(dial)
+        self._moved_at = self._clock()  # who waited for it so far has its patience from now on
         self._wake_all()
 
 

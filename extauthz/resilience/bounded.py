@@ -22,11 +22,12 @@ async def within(seconds: float, call: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(call)
     try:
         await asyncio.wait({task}, timeout=seconds)
-    finally:
-        if not task.done():
-            _abandon(task)
+    except asyncio.CancelledError:
+        _abandon(task)  # also where it ended at this very moment: its error must be seen
+        raise
     if task.done():
         return task.result()
+    _abandon(task)
     raise ProviderTimeout(f"no answer within {seconds:g} s")
 
 

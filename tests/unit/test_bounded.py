@@ -57,3 +57,20 @@ async def test_who_is_cancelled_takes_the_call_along_and_does_not_wait_for_it() 
         await asked
     assert clock() == started + 0.1
     await asyncio.sleep(10)
+
+
+@in_virtual_time
+async def test_an_error_at_the_moment_of_a_cancellation_is_seen_all_the_same() -> None:
+    go = asyncio.Event()
+
+    async def fails_when_told() -> None:
+        await go.wait()
+        raise LookupError("no")
+
+    asked = asyncio.ensure_future(within(5, fails_when_told()))
+    await asyncio.sleep(0.1)
+    go.set()
+    await asyncio.sleep(0)  # it has failed, and who asked is about to be told
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked  # the virtual loop fails a test in which an exception is never retrieved

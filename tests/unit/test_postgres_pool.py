@@ -146,6 +146,19 @@ async def test_as_long_as_connections_come_back_every_callers_turn_comes_in_the_
 
 
 @in_virtual_time
+async def test_a_cold_pool_serves_many_callers_at_once_as_soon_as_its_connections_are_made() -> None:
+    async def quick(connection: asyncpg.Connection) -> int:
+        await asyncio.sleep(LOOKUP_PATIENCE * 0.9)
+        return fake(connection).number
+
+    server = FakeServer()
+    pool = pool_of(server, size=4)
+    numbers = await asyncio.gather(*(pool.run(quick) for _ in range(64)))
+    assert sorted(set(numbers)) == [0, 1, 2, 3]
+    await pool.close()
+
+
+@in_virtual_time
 async def test_while_a_connection_is_being_made_the_callers_own_deadline_rules() -> None:
     server = FakeServer()
     pool = pool_of(server, size=1)
