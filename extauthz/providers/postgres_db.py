@@ -90,16 +90,20 @@ def _begin(timeout: float) -> str:
 
 
 class PostgresDatabase:
-    """One database. Its schema is looked at before the first call, and set up where there is none; every lane waits for that."""
+    """One database. Its schema is looked at before the first call, and set up where there is none; every lane waits for that.
 
-    def __init__(self, url: str, lineage: Lineage) -> None:
+    A look that takes longer than `look_limit` (seconds) is given up, and the next call makes another.
+    """
+
+    def __init__(self, url: str, lineage: Lineage, *, look_limit: float = DIAL_LIMIT) -> None:
         self.target = parse_target(url)
         self.dialer = Dialer(self.target)
         self._lineage = lineage
         self._pools: list[Pool] = []
         self._ready = False
         self._looking: asyncio.Task[None] | None = None
-        self._first_look = self._pool(size=1, timeout=DIAL_LIMIT, patience=DIAL_LIMIT)
+        self._look_limit = look_limit
+        self._first_look = self._pool(size=1, timeout=look_limit, patience=look_limit)
 
     def lane(self, *, size: int, timeout: float, patience: float = LOOKUP_PATIENCE) -> Lane:
         """Connections (at most `size`) for calls that end in `timeout` seconds and wait `patience` while all are in use."""
@@ -119,7 +123,7 @@ class PostgresDatabase:
             SchemaMismatch: the schema is another program's, or of another version.
         """
         try:
-            await within(DIAL_LIMIT, self.require_ready())
+            await within(self._look_limit, self.require_ready())
         except ProviderError as error:
             _log.warning("database not reachable at start, trying again on each call: %s", error)
 
@@ -142,14 +146,19 @@ class PostgresDatabase:
             # A fresh context, and a task of its own: whoever came first may leave, the others still wait.
             self._looking = Context().run(asyncio.ensure_future, self._look())
             self._looking.add_done_callback(self._looked)
-        await asyncio.shield(self._looking)
+        looking = self._looking
+        await asyncio.wait({looking})
+        if looking.cancelled():
+            raise ProviderError(f"{self.target.place}: the database is closed")
+        looking.result()
 
     async def _look(self) -> None:
-        status = await self._first_look.run(self._status, repeatable=True)
+        status = await within(self._look_limit, self._first_look.run(self._status, repeatable=True))
         if status.state is SchemaState.EMPTY:
             status = await bring_up(self.target, self._lineage)
         postgres_schema.require_current(self.target.place, status)
         self._ready = True
+        await self._first_look.close()
 
     async def _status(self, connection: asyncpg.Connection) -> SchemaStatus:
         return await postgres_schema.read_status(connection, self.target.place, self._lineage)

@@ -15,8 +15,9 @@ from extauthz.model.billing import BillingState
 from extauthz.model.changed import ChangedKind
 from extauthz.model.identity import KeyUse
 from extauthz.model.lifecycle import LifecycleState, Onboarding
-from extauthz.providers.postgres import LookupPool, PoolPolicy, PostgresStore
+from extauthz.providers.postgres import LINEAGE, LookupPool, PoolPolicy, PostgresStore
 from extauthz.providers.postgres_changes import PRUNE_EVERY
+from extauthz.providers.postgres_db import PostgresDatabase
 from extauthz.testing.contracts_values import ACME, NOW, a_change, a_key, a_tenant
 from tests.postgres import PostgresServer, database_of, shared
 
@@ -115,7 +116,7 @@ async def test_no_connection_is_left_behind_after_the_thaw(url: str, frozen_late
         await eventually(lambda: store.find_lifecycle(ACME))
 
         async def as_many_as_wanted() -> bool:
-            return frozen_later.connections(url) <= SHORT.lifecycle.size + 1  # one looked at the schema
+            return frozen_later.connections(url) <= SHORT.lifecycle.size
 
         await until(as_many_as_wanted)
 
@@ -132,6 +133,60 @@ async def test_closing_does_not_wait_for_a_frozen_server(url: str, frozen_later:
         frozen_later.freeze()
         begin = monotonic()
     assert monotonic() - begin < SOON
+
+
+@asynccontextmanager
+async def swallowing(url: str, word: bytes) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """The URL of a way to the server on which everything is lost once a client has said `word`, unless the event is set."""
+    place = url.rpartition("@")[2].partition("/")[0]
+    host, _, port = place.partition(":")
+    well = asyncio.Event()
+    links: set[asyncio.Task[None]] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            while data := await reader.read(65536):
+                if word in data and not well.is_set():
+                    await asyncio.Event().wait()
+                writer.write(data)
+
+    async def link(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, int(port))
+        for each in (pump(reader, back), pump(there, writer)):
+            links.add(asyncio.create_task(each))
+
+    server = await asyncio.start_server(link, "127.0.0.1", 0)
+    try:
+        yield url.replace(place, f"127.0.0.1:{server.sockets[0].getsockname()[1]}"), well
+    finally:
+        server.close()
+        for each in links:
+            each.cancel()
+        await asyncio.gather(*links, return_exceptions=True)
+
+
+async def test_a_look_at_the_schema_that_gets_no_answer_is_given_up_and_made_again(url: str) -> None:
+    async with swallowing(url, b"pg_class") as (through, well):
+        database = PostgresDatabase(through, LINEAGE, look_limit=0.2)
+        lane = database.lane(size=1, timeout=0.2)
+        await database.start()
+        for _ in range(3):
+            with pytest.raises(ProviderTimeout):
+                await lane.read(lambda db: db.fetchval("SELECT 1"))
+        well.set()
+        await eventually(lambda: lane.read(lambda db: db.fetchval("SELECT 1")))
+        await database.close()
+
+
+async def test_who_waits_for_the_look_at_the_schema_is_told_when_the_store_is_closed(url: str) -> None:
+    async with swallowing(url, b"pg_class") as (through, _):
+        database = PostgresDatabase(through, LINEAGE)
+        lane = database.lane(size=1, timeout=PATIENCE)
+        waiting = asyncio.ensure_future(lane.read(lambda db: db.fetchval("SELECT 1")))
+        await asyncio.sleep(0.1)
+        await database.close()
+        with pytest.raises(ProviderError, match="closed"):
+            await waiting
 
 
 # Gone, and there again
