@@ -1,8 +1,10 @@
 """Backends reached over gRPC: a provider server on a port of its own, and remote providers that ask it."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TypeAlias
 
 import grpc
@@ -132,3 +134,37 @@ async def asking(url: str, timeouts: RemoteTimeouts = PATIENT_TIMEOUTS) -> Async
         yield store
     finally:
         await store.close()
+
+
+_PROCESS = """
+import asyncio, sys
+from extauthz.providers.memory_protection import MemoryProtection
+from extauthz.providers.serve import Backends, ProviderServer
+from extauthz.providers.sqlite import SqliteStore
+
+async def main(file, listen):
+    store = SqliteStore(file)
+    await store.start()
+    backends = Backends(lifecycle=store, billing=store, credentials=store, store=store, protection=MemoryProtection())
+    async with ProviderServer(listen, backends) as server:
+        print(server.address, flush=True)
+        await server.wait()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@asynccontextmanager
+async def another_process(file: Path, port: int = 0) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """A server over that SQLite file in a process of its own, which may be frozen and killed, and its port."""
+    command = (sys.executable, "-c", _PROCESS, str(file), f"127.0.0.1:{port}")
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        address = (await process.stdout.readline()).decode().strip()
+        yield process, int(address.rpartition(":")[2])
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.stdout.read()
+        await process.wait()

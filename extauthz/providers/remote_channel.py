@@ -21,10 +21,10 @@ MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-    # Reconnecting: at once, then after 100 ms, growing to 2 s, each with gRPC's own jitter of 20 %.
+    # Reconnecting: at once, then after 100 ms, growing to 1 s, each with gRPC's own jitter of 20 %.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),  # how long one attempt may take
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     # A peer that is silent is noticed. Pings while a call is under way, and no oftener: many servers (Go's, Java's) hang up on
     # who pings an idle connection. The time-out also bounds how long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT).

@@ -3,9 +3,8 @@
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
 import grpc
 import pytest
@@ -18,10 +17,11 @@ from extauthz.model.lifecycle import LifecycleRecord, LifecycleState, Onboarding
 from extauthz.providers.memory import MemoryStore
 from extauthz.providers.remote import RemoteChannel, RemoteProtection, RemoteStore, RemoteTimeouts
 from extauthz.providers.serve import Backends, ProviderServer
+from extauthz.providers.sqlite import SqliteStore
 from extauthz.testing.contracts_values import ACME, a_change, a_tenant
 from tests import remote_bench as bench
 from tests.http2_server import answering, listening
-from tests.remote_bench import Context
+from tests.remote_bench import Context, another_process
 
 PATIENCE = 30.0
 SOON = RemoteTimeouts(lifecycle=0.05, billing=0.05, credentials=0.05, changes=0.05)
@@ -61,7 +61,7 @@ async def test_the_deadline_of_the_provider_arrives_at_the_server() -> None:
         await store.find_lifecycle(ACME)
     [left] = server.time_left
     assert left is not None
-    assert 400 < left <= 500
+    assert 400 < left < 600  # gRPC rounds what is long
 
 
 async def test_the_trace_of_the_request_arrives_at_the_server_and_nothing_else_does() -> None:
@@ -193,40 +193,19 @@ async def ended_under_way() -> str:
     return url
 
 
-SERVER = """
-import asyncio
-from extauthz.providers.memory import MemoryStore
-from extauthz.providers.serve import Backends, ProviderServer
-from extauthz.testing.contracts_values import a_change, a_tenant
-
-async def main():
-    store = MemoryStore()
+async def with_a_tenant(folder: Path) -> Path:
+    """A file with one tenant in it."""
+    file = folder / "state.db"
+    store = SqliteStore(file)
+    await store.start()
     await store.create_tenant(a_tenant(), a_change())
-    async with ProviderServer("127.0.0.1:{port}", Backends(lifecycle=store)) as server:
-        print(server.address, flush=True)
-        await server.wait()
-
-asyncio.run(main())
-"""
+    await store.close()
+    return file
 
 
-@asynccontextmanager
-async def another_process(port: int = 0) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
-    code = SERVER.replace("{port}", str(port))
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
-    assert process.stdout is not None
-    try:
-        address = (await process.stdout.readline()).decode().strip()
-        yield process, int(address.rpartition(":")[2])
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.stdout.read()
-        await process.wait()
-
-
-async def test_a_server_that_freezes_is_bounded_and_one_that_thaws_answers() -> None:
-    async with another_process() as (process, port), bench.asking(f"grpc://127.0.0.1:{port}", SOON) as store:
+async def test_a_server_that_freezes_is_bounded_and_one_that_thaws_answers(tmp_path: Path) -> None:
+    file = await with_a_tenant(tmp_path)
+    async with another_process(file) as (process, port), bench.asking(f"grpc://127.0.0.1:{port}", SOON) as store:
         await until_it_works(store)
         os.kill(process.pid, signal.SIGSTOP)
         outcomes = await asyncio.gather(*(store.find_lifecycle(ACME) for _ in range(50)), return_exceptions=True)
@@ -235,8 +214,9 @@ async def test_a_server_that_freezes_is_bounded_and_one_that_thaws_answers() -> 
         await until_it_works(store)
 
 
-async def test_a_server_that_is_killed_under_load_is_no_answer_and_its_successor_answers() -> None:
-    async with another_process() as (process, port), bench.asking(f"grpc://127.0.0.1:{port}") as store:
+async def test_a_server_that_is_killed_under_load_is_no_answer_and_its_successor_answers(tmp_path: Path) -> None:
+    file = await with_a_tenant(tmp_path)
+    async with another_process(file) as (process, port), bench.asking(f"grpc://127.0.0.1:{port}") as store:
         await until_it_works(store)
         asked = [asyncio.ensure_future(store.find_lifecycle(ACME)) for _ in range(50)]
         process.kill()
@@ -245,7 +225,7 @@ async def test_a_server_that_is_killed_under_load_is_no_answer_and_its_successor
         await process.wait()
         with pytest.raises(ProviderError):
             await store.find_lifecycle(ACME)
-        async with another_process(port):
+        async with another_process(file, port):
             await until_it_works(store)
 
 
