@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
 from time import monotonic
 
 import asyncpg
@@ -135,29 +137,55 @@ async def test_closing_does_not_wait_for_a_frozen_server(url: str, frozen_later:
     assert monotonic() - begin < SOON
 
 
+@dataclass
+class Way:
+    """A way to the server, by its URL. Unless it is `well`, what clients say with a certain word in it is lost."""
+
+    url: str = ""
+    well: asyncio.Event = field(default_factory=asyncio.Event)
+    clients: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    def _open(self) -> list[asyncio.StreamWriter]:
+        clients, self.clients = self.clients, []
+        return [client for client in clients if not client.is_closing()]
+
+    def reset(self) -> None:
+        """End every connection in the roughest way."""
+        for client in self._open():
+            client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.transport.abort()
+
+    def half_close(self) -> None:
+        """Say on every connection that nothing more will come."""
+        for client in self._open():
+            client.write_eof()
+
+
 @asynccontextmanager
-async def swallowing(url: str, word: bytes) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """The URL of a way to the server on which everything is lost once a client has said `word`, unless the event is set."""
+async def way_to(url: str, word: bytes = b"") -> AsyncIterator[Way]:
+    """A way on which everything is lost once a client has said `word`."""
     place = url.rpartition("@")[2].partition("/")[0]
     host, _, port = place.partition(":")
-    well = asyncio.Event()
+    way = Way()
     links: set[asyncio.Task[None]] = set()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer):
             while data := await reader.read(65536):
-                if word in data and not well.is_set():
+                if word and word in data and not way.well.is_set():
                     await asyncio.Event().wait()
                 writer.write(data)
 
     async def link(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        way.clients.append(writer)
         there, back = await asyncio.open_connection(host, int(port))
         for each in (pump(reader, back), pump(there, writer)):
             links.add(asyncio.create_task(each))
 
     server = await asyncio.start_server(link, "127.0.0.1", 0)
     try:
-        yield url.replace(place, f"127.0.0.1:{server.sockets[0].getsockname()[1]}"), well
+        way.url = url.replace(place, f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        yield way
     finally:
         server.close()
         for each in links:
@@ -166,21 +194,21 @@ async def swallowing(url: str, word: bytes) -> AsyncIterator[tuple[str, asyncio.
 
 
 async def test_a_look_at_the_schema_that_gets_no_answer_is_given_up_and_made_again(url: str) -> None:
-    async with swallowing(url, b"pg_class") as (through, well):
-        database = PostgresDatabase(through, LINEAGE, look_limit=0.2)
+    async with way_to(url, b"pg_class") as way:
+        database = PostgresDatabase(way.url, LINEAGE, look_limit=0.2)
         lane = database.lane(size=1, timeout=0.2)
         await database.start()
         for _ in range(3):
             with pytest.raises(ProviderTimeout):
                 await lane.read(lambda db: db.fetchval("SELECT 1"))
-        well.set()
+        way.well.set()
         await eventually(lambda: lane.read(lambda db: db.fetchval("SELECT 1")))
         await database.close()
 
 
 async def test_who_waits_for_the_look_at_the_schema_is_told_when_the_store_is_closed(url: str) -> None:
-    async with swallowing(url, b"pg_class") as (through, _):
-        database = PostgresDatabase(through, LINEAGE)
+    async with way_to(url, b"pg_class") as way:
+        database = PostgresDatabase(way.url, LINEAGE)
         lane = database.lane(size=1, timeout=PATIENCE)
         waiting = asyncio.ensure_future(lane.read(lambda db: db.fetchval("SELECT 1")))
         await asyncio.sleep(0.1)
@@ -231,6 +259,18 @@ async def test_connections_that_ended_while_idle_are_hidden(url: str) -> None:
             assert await store.find_lifecycle(ACME) == a_tenant().record  # no chance yet to notice it
             assert await asyncio.gather(*(store.find_billing(ACME) for _ in range(8))) == [None] * 8
             await store.set_onboarding(ACME, Onboarding.COMPLETE, a_change())
+
+
+@pytest.mark.parametrize("end", [Way.reset, Way.half_close])
+async def test_connections_that_were_reset_or_half_closed_while_idle_are_hidden(
+    url: str, end: Callable[[Way], None]
+) -> None:
+    async with way_to(url) as way, opened(way.url) as store:
+        await store.create_tenant(a_tenant(), a_change())
+        for _ in range(3):
+            found = await asyncio.gather(*(store.find_lifecycle(ACME) for _ in range(8)))
+            assert found == [a_tenant().record] * 8
+            end(way)
 
 
 async def test_a_server_that_restarted_is_no_failure_at_all_for_a_look_up(url: str) -> None:
