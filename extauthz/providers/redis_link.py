@@ -1,6 +1,6 @@
 """One connection to one Redis server, shared by everybody: commands go out together and answers come back in order.
 
-What is asked for in one turn of the event loop leaves in one packet. See docs/decisions/0008-protection-in-redis.md.
+What is asked for in one turn of the event loop leaves in one packet. See docs/decisions/0010-protection-in-redis.md.
 """
 
 import asyncio

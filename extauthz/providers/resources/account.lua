@@ -1,5 +1,5 @@
 -- One tenant's counts: read, brought to today, written. The beginning of every script here.
--- See docs/decisions/0008-protection-in-redis.md. All figures are whole numbers below 2^53, which doubles hold exactly.
+-- See docs/decisions/0010-protection-in-redis.md. All figures are whole numbers below 2^53, which doubles hold exactly.
 
 local DAY_US = 86400000000
 local KEPT_MS = 172800000 -- two days: longer than any count matters
