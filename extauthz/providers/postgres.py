@@ -1,10 +1,13 @@
 """Tenants, standing and keys in PostgreSQL, shared by any number of replicas."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Final
+
+import asyncpg
 
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.changed import StoredChange
@@ -72,23 +75,34 @@ class PostgresStore:
         policy = pools or PoolPolicy()
         self._db = PostgresDatabase(url, LINEAGE)
         self._origin = replica
-        self._keys, self._tenants, self._standings = (
-            self._db.lane(size=each.size, timeout=each.timeout)
-            for each in (policy.credentials, policy.lifecycle, policy.billing)
-        )
+        self._keys = self._lookups(policy.credentials, postgres_state.find_key)
+        self._tenants = self._lookups(policy.lifecycle, postgres_state.find_lifecycle)
+        self._standings = self._lookups(policy.billing, postgres_state.find_billing)
+        self._warm = policy.warm
         limit = policy.admin_timeout
         self._admin = self._db.lane(size=policy.admin_size, timeout=limit, patience=limit)
         self._feed = self._db.lane(size=policy.feed_size, timeout=limit, patience=limit)
         dial = partial(self._db.dialer.dial, DIAL_LIMIT)
         self._listener = Listener(dial, monotonic, pooled=self._db.target.pooled)
 
+    def _lookups(
+        self, pool: LookupPool, look: Callable[[asyncpg.Connection, str], Awaitable[object]]
+    ) -> postgres_db.Lane:
+        """Connections for one kind of look-up, each made with a look for nobody."""
+        return self._db.lane(size=pool.size, timeout=pool.timeout, rehearsal=lambda connection: look(connection, ""))
+
     async def start(self) -> None:
-        """Look at the schema, set it up where there is none. A database that can't be reached is logged; each call tries again.
+        """Look at the schema, set it up where there is none, and make connections, so that the first look-ups find them.
+
+        A database that can't be reached is logged; each call tries again.
 
         Raises:
             SchemaMismatch: the schema is another program's, or of another version.
         """
         await self._db.start()
+        if self._db.ready:
+            looks = (self.find_key, self.find_lifecycle, self.find_billing)
+            await asyncio.gather(*(look("") for look in looks for _ in range(self._warm)), return_exceptions=True)
 
     async def close(self) -> None:
         """End all connections."""

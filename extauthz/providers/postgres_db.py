@@ -26,6 +26,9 @@ Call = Callable[[asyncpg.Connection], Awaitable[T]]
 SERVER_GRACE: Final = 0.1
 """Seconds by which the server's own limit on a statement lies above the caller's."""
 
+START_PATIENCE: Final = 2.0
+"""Seconds that the start of the service waits for a database; the look at it goes on, and calls wait for its end."""
+
 SET_UP_LIMIT: Final = 60.0
 """Seconds for setting up or upgrading a schema."""
 
@@ -105,13 +108,23 @@ class PostgresDatabase:
         self._look_limit = look_limit
         self._first_look = self._pool(size=1, timeout=look_limit, patience=look_limit)
 
-    def lane(self, *, size: int, timeout: float, patience: float = LOOKUP_PATIENCE) -> Lane:
-        """Connections (at most `size`) for calls that end in `timeout` seconds and wait `patience` while all are in use."""
-        pool = self._pool(size=size, timeout=timeout, patience=patience)
+    def lane(
+        self, *, size: int, timeout: float, patience: float = LOOKUP_PATIENCE, rehearsal: Call[object] | None = None
+    ) -> Lane:
+        """Connections (at most `size`) for calls that end in `timeout` seconds and wait `patience` while all are in use.
+
+        `rehearsal` is made once on every new connection, which then knows the statement: a first call takes several round trips.
+        """
+        pool = self._pool(size=size, timeout=timeout, patience=patience, rehearsal=rehearsal)
         return Lane(pool, self.require_ready, timeout=timeout, pooled=self.target.pooled)
 
-    def _pool(self, *, size: int, timeout: float, patience: float) -> Pool:
-        dial = partial(self.dialer.dial, timeout + SERVER_GRACE)
+    def _pool(self, *, size: int, timeout: float, patience: float, rehearsal: Call[object] | None = None) -> Pool:
+        async def dial() -> asyncpg.Connection:
+            connection = await self.dialer.dial(timeout + SERVER_GRACE)
+            if rehearsal is not None and not self.target.pooled:  # a pooler gives each call another server
+                await _rehearsed(connection, rehearsal)
+            return connection
+
         pool = Pool(self.target.place, dial, size=size, patience=patience)
         self._pools.append(pool)
         return pool
@@ -123,9 +136,14 @@ class PostgresDatabase:
             SchemaMismatch: the schema is another program's, or of another version.
         """
         try:
-            await within(self._look_limit, self.require_ready())
+            await within(START_PATIENCE, self.require_ready())
         except ProviderError as error:
             _log.warning("database not reachable at start, trying again on each call: %s", error)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the schema was found to be ours."""
+        return self._ready
 
     async def close(self) -> None:
         """End all connections; later calls raise ProviderError."""
@@ -167,6 +185,17 @@ class PostgresDatabase:
         self._looking = None
         if not looking.cancelled():
             looking.exception()  # all who wanted to know may have left
+
+
+async def _rehearsed(connection: asyncpg.Connection, rehearsal: Call[object]) -> None:
+    """What goes wrong here goes wrong again in the first call, which knows what to do about it."""
+    try:
+        await rehearsal(connection)
+    except Exception as error:  # noqa: BLE001 - see above
+        _log.debug("a new connection's rehearsal failed: %s", type(error).__name__)
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 async def upgrade(url: str, lineage: Lineage) -> SchemaStatus:

@@ -25,3 +25,5 @@ class PoolPolicy:
     admin_size: int = 4
     feed_size: int = 2
     admin_timeout: float = 5.0
+    warm: int = 2
+    """Connections that each kind of look-up has from the start; more are made when they are needed."""

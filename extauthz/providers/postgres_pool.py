@@ -212,8 +212,14 @@ class Pool:
             dial.add_done_callback(self._dialled)
 
     def _another_helps(self) -> bool:
-        """While there is trouble all wait for one try; else each who waits gets a connection."""
-        return not self._dials if self._backoff.troubled else len(self._dials) <= len(self._waiting)
+        """Whether one more connection under way is of use, beside those that are.
+
+        While there is trouble all wait for one try. Where connections come back, who waits is served by them, and the pool
+        grows by one at a time: making one costs as much as many look-ups. Only a cold pool makes one for each who waits.
+        """
+        if self._backoff.troubled or self._used:
+            return not self._dials
+        return len(self._dials) <= len(self._waiting)
 
     async def _dial(self) -> None:
         try:

@@ -20,6 +20,7 @@ from extauthz.model.lifecycle import LifecycleState, Onboarding
 from extauthz.providers.postgres import LINEAGE, LookupPool, PoolPolicy, PostgresStore
 from extauthz.providers.postgres_changes import PRUNE_EVERY
 from extauthz.providers.postgres_db import PostgresDatabase
+from extauthz.providers.postgres_state import FIND_LIFECYCLE
 from extauthz.testing.contracts_values import ACME, NOW, a_change, a_key, a_tenant
 from tests.postgres import PostgresServer, database_of, shared
 
@@ -29,6 +30,7 @@ SHORT = PoolPolicy(
     lifecycle=LookupPool(size=2, timeout=0.3),
     billing=LookupPool(size=2, timeout=0.3),
     admin_timeout=0.5,
+    warm=0,
 )
 SOON = 5.0
 """Far above any deadline here, far below what the driver needs by itself."""
@@ -76,6 +78,21 @@ async def eventually(attempt: Callable[[], Awaitable[object]]) -> None:
         return True
 
     await until(succeeds)
+
+
+async def test_the_first_look_ups_find_connections_that_know_their_statements(url: str) -> None:
+    shared().sql(f"ALTER DATABASE {database_of(url)} SET log_statement = 'all'")
+    async with opened(url, pools=PoolPolicy(warm=2)) as store:
+
+        async def warm() -> bool:
+            return shared().connections(url) >= 6  # two for each kind of look-up
+
+        await until(warm)
+        before = shared().logged().count(FIND_LIFECYCLE)
+        assert before >= 2
+        await store.find_lifecycle(ACME)
+        assert shared().logged().count(FIND_LIFECYCLE) == before + 1
+        assert shared().connections(url) <= 7
 
 
 # Frozen
