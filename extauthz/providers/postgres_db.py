@@ -14,7 +14,7 @@ import asyncpg
 from extauthz.errors import ProviderError
 from extauthz.providers import postgres_schema
 from extauthz.providers.postgres_dial import DIAL_LIMIT, Dialer, limits
-from extauthz.providers.postgres_pool import LOOKUP_PATIENCE, Pool
+from extauthz.providers.postgres_pool import Pool
 from extauthz.providers.postgres_schema import Lineage
 from extauthz.providers.postgres_url import Target, parse_target
 from extauthz.providers.schema_status import SchemaState, SchemaStatus
@@ -109,12 +109,16 @@ class PostgresDatabase:
         self._first_look = self._pool(size=1, timeout=look_limit, patience=look_limit)
 
     def lane(
-        self, *, size: int, timeout: float, patience: float = LOOKUP_PATIENCE, rehearsal: Call[object] | None = None
+        self, *, size: int, timeout: float, patience: float | None = None, rehearsal: Call[object] | None = None
     ) -> Lane:
-        """Connections (at most `size`) for calls that end in `timeout` seconds and wait `patience` while all are in use.
+        """Connections (at most `size`) for calls that end in `timeout` seconds.
+
+        While all are in use calls wait, unless none has come back for `patience` seconds (None: half of `timeout`). A server that
+        stops for a moment is no reason to answer without it, least of all for auth.
 
         `rehearsal` is made once on every new connection, which then knows the statement: a first call takes several round trips.
         """
+        patience = timeout / 2 if patience is None else patience
         pool = self._pool(size=size, timeout=timeout, patience=patience, rehearsal=rehearsal)
         return Lane(pool, self.require_ready, timeout=timeout, pooled=self.target.pooled)
 
@@ -221,7 +225,7 @@ async def status(url: str, lineage: Lineage) -> SchemaStatus:
         SchemaMismatch: the schema is another program's.
     """
     target = parse_target(url)
-    pool = Pool(target.place, partial(Dialer(target).dial, DIAL_LIMIT), size=1)
+    pool = Pool(target.place, partial(Dialer(target).dial, DIAL_LIMIT), size=1, patience=DIAL_LIMIT)
     try:
         reading = pool.run(lambda connection: postgres_schema.read_status(connection, target.place, lineage))
         return await within(DIAL_LIMIT, reading)

@@ -20,9 +20,6 @@ T = TypeVar("T")
 IDLE_LIMIT: Final = 60.0
 """Seconds after which an unused connection is not used again: what lies between may have forgotten it."""
 
-LOOKUP_PATIENCE: Final = 0.005
-"""Seconds that a look-up waits when all connections are in use and none comes back."""
-
 REPEATS: Final = 2
 """How often a look-up is made again: the connection was dead, and so may be the one that was just being made."""
 
@@ -35,8 +32,8 @@ class Pool:
 
     `dial` makes one. Each is used by one call at a time. A call that is cancelled takes its connection with it, at once: nothing is waited for, no
     request to cancel is sent; the server's `statement_timeout` ends the query. A connection is made by a task of its own, which
-    a caller that leaves does not take along. A call waits its turn as long as connections come back, and is refused when none has
-    come back for `patience` seconds.
+    a caller that leaves does not take along. A call waits its turn as long as connections come back. When all are in use and none
+    has come back for `patience` seconds the pool is used up: who waits is refused, and whoever comes then is refused at once.
     """
 
     def __init__(
@@ -45,7 +42,7 @@ class Pool:
         dial: Callable[[], Awaitable[asyncpg.Connection]],
         *,
         size: int,
-        patience: float = LOOKUP_PATIENCE,
+        patience: float,
         clock: Clock = monotonic,
     ) -> None:
         self._place = place
@@ -59,7 +56,7 @@ class Pool:
         self._used: set[asyncpg.Connection] = set()
         self._dials: set[asyncio.Task[None]] = set()
         self._waiting: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
-        self._moved_at = 0.0  # when a connection was made or given back last
+        self._moved_at = 0.0  # when a connection was made, taken or given back last
         self._closed = False
 
     async def run(self, call: Callable[[asyncpg.Connection], Awaitable[T]], *, repeatable: bool = False) -> T:
@@ -112,16 +109,16 @@ class Pool:
     # Taking and giving back: no await between looking and taking
 
     async def _take(self) -> asyncpg.Connection:
-        entered = self._clock()
         while True:
             if self._closed:
                 raise ProviderError(f"{self._place}: the database is closed")
             connection = self._idle_one()
             if connection is not None:
                 self._used.add(connection)
+                self._moved_at = self._clock()
                 return connection
             self._dial_if_of_use()
-            connection = await self._wait(entered)
+            connection = await self._wait()
             if connection is not None:
                 return connection
 
@@ -153,27 +150,27 @@ class Pool:
 
     # Waiting, first come first served: for a connection that is given back, or for the end of a try to make one
 
-    async def _wait(self, entered: float) -> asyncpg.Connection | None:
+    async def _wait(self) -> asyncpg.Connection | None:
         """A connection that is now in use for the caller; None where it should look again."""
         waiter: asyncio.Future[asyncpg.Connection | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
             while not waiter.done():
-                await asyncio.wait({waiter}, timeout=self._patience_left(entered))
+                await asyncio.wait({waiter}, timeout=self._patience_left())
         except BaseException:
             self._leave(waiter)
             raise
         return waiter.result()
 
-    def _patience_left(self, entered: float) -> float | None:
-        """Seconds until who came at `entered` gives up: as long as connections come back, its turn comes.
+    def _patience_left(self) -> float | None:
+        """Seconds until the pool is used up, if no connection comes back before.
 
         Raises:
             ProviderBusy: now.
         """
         if self._dials:
             return None  # the server keeps us waiting, so the caller's own deadline rules
-        left = max(entered, self._moved_at) + self._patience - self._clock()
+        left = self._moved_at + self._patience - self._clock()
         if left <= 0:
             raise ProviderBusy(f"{self._place}: all {self._size} connections are in use")
         return left

@@ -9,11 +9,12 @@ import asyncpg
 import pytest
 
 from extauthz.errors import NotFound, ProviderBusy, ProviderError, ProviderTimeout
-from extauthz.providers.postgres_pool import IDLE_LIMIT, LOOKUP_PATIENCE, REPEATS, Pool
+from extauthz.providers.postgres_pool import IDLE_LIMIT, REPEATS, Pool
 from extauthz.testing.clock import in_virtual_time
 
 CONNECT_TIME = 0.05
 ANSWER_TIME = 0.1
+SHORT_PATIENCE = 0.005
 
 
 @dataclass(eq=False)
@@ -61,8 +62,8 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def pool_of(server: FakeServer, size: int = 2) -> Pool:
-    return Pool("the database", server.dial, size=size, clock=asyncio.get_running_loop().time)
+def pool_of(server: FakeServer, size: int = 2, patience: float = SHORT_PATIENCE) -> Pool:
+    return Pool("the database", server.dial, size=size, patience=patience, clock=asyncio.get_running_loop().time)
 
 
 def fake(connection: asyncpg.Connection) -> FakeConnection:
@@ -107,7 +108,10 @@ async def test_a_call_that_finds_no_free_connection_is_refused_after_a_moment() 
     begin = now()
     with pytest.raises(ProviderBusy, match="all 2 connections"):
         await pool.run(number)
-    assert now() - begin == pytest.approx(LOOKUP_PATIENCE)
+    assert now() - begin == pytest.approx(SHORT_PATIENCE)
+    with pytest.raises(ProviderBusy, match="all 2 connections"):
+        await pool.run(number)  # used up: whoever comes now does not wait at all
+    assert now() - begin == pytest.approx(SHORT_PATIENCE)
     assert sorted(await asyncio.gather(*busy)) == [0, 1]
     assert len(server.made) == 2
     await pool.close()
@@ -116,9 +120,9 @@ async def test_a_call_that_finds_no_free_connection_is_refused_after_a_moment() 
 @in_virtual_time
 async def test_who_waits_gets_the_connection_that_comes_back_in_time() -> None:
     server = FakeServer()
-    pool = pool_of(server, size=1)
+    pool = pool_of(server, size=1, patience=ANSWER_TIME * 1.1)
     first = asyncio.ensure_future(pool.run(number))
-    await asyncio.sleep(CONNECT_TIME + ANSWER_TIME - LOOKUP_PATIENCE / 2)
+    await asyncio.sleep(CONNECT_TIME + ANSWER_TIME / 2)
     assert await pool.run(number) == 0
     assert await first == 0
     await pool.close()
@@ -133,14 +137,14 @@ async def test_as_long_as_connections_come_back_every_callers_turn_comes_in_the_
     served: list[int] = []
 
     async def quick(_: asyncpg.Connection) -> None:
-        await asyncio.sleep(LOOKUP_PATIENCE / 2)
+        await asyncio.sleep(SHORT_PATIENCE / 2)
 
     async def caller(which: int) -> None:
         await pool.run(quick)
         served.append(which)
 
     await asyncio.gather(*(caller(which) for which in range(100)))
-    assert now() - begin > LOOKUP_PATIENCE * 20
+    assert now() - begin > SHORT_PATIENCE * 20
     assert [which // 2 for which in served] == [which // 2 for which in range(100)]  # two are served at a time
     await pool.close()
 
@@ -148,7 +152,7 @@ async def test_as_long_as_connections_come_back_every_callers_turn_comes_in_the_
 @in_virtual_time
 async def test_a_cold_pool_serves_many_callers_at_once_as_soon_as_its_connections_are_made() -> None:
     async def quick(connection: asyncpg.Connection) -> int:
-        await asyncio.sleep(LOOKUP_PATIENCE * 0.9)
+        await asyncio.sleep(SHORT_PATIENCE * 0.9)
         return fake(connection).number
 
     server = FakeServer()
@@ -198,7 +202,7 @@ async def test_a_cancelled_call_takes_its_connection_with_it_and_frees_its_place
 @in_virtual_time
 async def test_a_caller_cancelled_while_it_waits_loses_nobody_elses_turn() -> None:
     server = FakeServer()
-    pool = pool_of(server, size=1)
+    pool = pool_of(server, size=1, patience=1.0)
     held = asyncio.Event()
 
     async def hold(_: asyncpg.Connection) -> None:
@@ -381,7 +385,7 @@ async def test_a_server_that_hangs_does_not_hold_up_the_end() -> None:
         return cast("asyncpg.Connection", stubborn)
 
     stubborn = Stubborn(0)
-    pool = Pool("the database", dial, size=1, clock=asyncio.get_running_loop().time)
+    pool = Pool("the database", dial, size=1, patience=1.0, clock=asyncio.get_running_loop().time)
     assert await pool.run(number) == 0
     await pool.close()
     assert stubborn.closed
