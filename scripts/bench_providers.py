@@ -94,7 +94,7 @@ def measure_tenants(options: Options, count: int, cached: int) -> None:
             few, many = (_filled(server, folder, number, running, ", cache: {ttl: 1h}") for number in (FEW, count))
             some = replace(many, keys=_first(many.keys, cached))
             print(f"reaching {cached:,} of {count:,} tenants once, so that they are cached", flush=True)
-            spread(some.service, some.keys, 0, "--each-once")
+            spread(some.service, some.keys, 0, "--each-once", "--streams", "16")
             _compare(options, f"requests spread over {cached:,} tenants, which are cached", some, few)
         few, many = (Filled(_over(server.url(of.database), folder, stack), of.keys, of.database) for of in (few, many))
         _compare(options, "requests by Zipf's law (exponent 1), caches by default", many, few, "--zipf", "1")

@@ -76,7 +76,7 @@ async def load(port: int, stream: Iterator[bytes], seconds: float, streams: int)
             now = time.monotonic()
             if now >= end:
                 return
-            answer = await call(message, timeout=5.0)
+            answer = await call(message, timeout=30.0)
             if now >= begin:
                 done += 1
                 denied += not allowed(answer)
