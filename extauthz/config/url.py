@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+from extauthz.config.redis_url import parse_redis
+
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
-_DATABASE: Final = re.compile(r"/?|/[0-9]{1,4}", re.ASCII)
-_SERVICE: Final = re.compile(r"/[A-Za-z0-9_.-]+(/[0-9]{1,4})?", re.ASCII)
 _EMBEDDED: Final = frozenset({"sqlite", "memory", "none"})
 _TLS_FILES: Final = frozenset({"ca", "cert", "key"})
 
@@ -94,25 +94,8 @@ def _check_postgresql(scheme: str, text: str) -> None:
         raise ValueError(f"must name a host, or a unix socket's directory: {scheme}:///database?host=/run/postgresql")
 
 
-def _check_redis(scheme: str, text: str) -> None:
-    form = f"{scheme}://host:6379/0"
-    hosts, path, _ = _split(scheme, text, form)
-    if len(hosts) != 1 or not _DATABASE.fullmatch(path):
-        raise ValueError(f"must be of the form {form}")
-
-
-def _check_sentinel(scheme: str, text: str) -> None:
-    form = f"{scheme}://host1:26379,host2:26379/service"
-    hosts, path, _ = _split(scheme, text, form)
-    if not hosts or not _SERVICE.fullmatch(path):
-        raise ValueError(f"must name the sentinels and the service: {form}")
-
-
-def _check_cluster(scheme: str, text: str) -> None:
-    form = f"{scheme}://host1:6379,host2:6379"
-    hosts, path, _ = _split(scheme, text, form)
-    if not hosts or path not in ("", "/", "/0"):
-        raise ValueError(f"must name nodes of the cluster, which has no databases by number: {form}")
+def _check_redis(_scheme: str, text: str) -> None:
+    parse_redis(text)
 
 
 def _check_grpc(scheme: str, text: str) -> None:
@@ -135,8 +118,8 @@ _CHECKS: Final[dict[str, Callable[[str, str], None]]] = {
     "postgresql": _check_postgresql,
     "redis": _check_redis,
     "rediss": _check_redis,
-    "redis+sentinel": _check_sentinel,
-    "redis+cluster": _check_cluster,
+    "redis+sentinel": _check_redis,
+    "redis+cluster": _check_redis,
     "grpc": _check_grpc,
     "grpcs": _check_grpc,
 }

@@ -8,12 +8,12 @@ from typing import Final
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError
 
+from extauthz.config.redis_url import Place
 from extauthz.errors import ExtauthzError, ProviderError
 from extauthz.providers.redis_dial import first_answer
 from extauthz.providers.redis_errors import again, translated
 from extauthz.providers.redis_link import Link, Reply
 from extauthz.providers.redis_pack import packed
-from extauthz.providers.redis_url import Place
 
 _SLOTS: Final = packed(b"CLUSTER", b"SLOTS")
 _ASKING: Final = packed(b"ASKING")

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError
 
+from extauthz.config.redis_url import Place
 from extauthz.errors import ProviderError
 from extauthz.providers.redis_errors import translated
 from extauthz.providers.redis_pack import packed
-from extauthz.providers.redis_url import Login, Place, RedisUrl
+from extauthz.providers.redis_url import Login, RedisUrl
 
 T = TypeVar("T")
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
+from extauthz.config.redis_url import Place, Setup
 from extauthz.providers.redis_cluster import Cluster
 from extauthz.providers.redis_dial import dial, dial_primary
 from extauthz.providers.redis_link import Link, Reply
-from extauthz.providers.redis_url import Place, RedisUrl, Setup
+from extauthz.providers.redis_url import RedisUrl
 
 
 class Servers(Protocol):

@@ -1,55 +1,21 @@
 """Where Redis is: `redis://`, `rediss://`, `redis+sentinel://` and `redis+cluster://`."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from extauthz.config.redis_url import Place, Setup, parse_redis
 from extauthz.errors import ConfigError
 
-_PARTS: Final = re.compile(
-    r"(?P<scheme>[a-z+]+)://(?:(?P<login>[^/?#]*)@)?(?P<hosts>[^/?#@]+)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?"
-)
-_HOST: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.-]+))(?::(?P<port>[0-9]{1,5}))?")
-_REDIS_PORT: Final = 6379
-_SENTINEL_PORT: Final = 26379
-_LARGEST_PORT: Final = 65_535
-_YES: Final = frozenset({"1", "true", "yes"})
-_SENTINELS: Final = ("username", "password")
 _OF_POOLS: Final = frozenset({"timeout", "max_connections"})
 """Options that redis-py's URLs know and single connections do not: there is no pool here."""
 
-
-class Setup(StrEnum):
-    """How Redis is run."""
-
-    SINGLE = "single"
-    SENTINEL = "sentinel"
-    CLUSTER = "cluster"
-
-
-_SETUPS: Final = {
-    "redis": Setup.SINGLE,
-    "rediss": Setup.SINGLE,
-    "redis+sentinel": Setup.SENTINEL,
-    "redis+cluster": Setup.CLUSTER,
-}
-
-
-class Place(NamedTuple):
-    """Where a server listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+_SOME_PORT: Final = 6379
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,62 +56,32 @@ class RedisUrl:
 
 
 def parse_redis_url(url: str) -> RedisUrl:
-    """Read a URL.
-
-    The query holds options of redis-py's connections, such as `ssl_ca_certs`; with Sentinel and Cluster also `ssl=true`, and
-    with Sentinel `sentinel_username` and `sentinel_password`.
+    """Read a URL, by the rules that the configuration is checked by, and have redis-py make of it what its connections take.
 
     Raises:
-        ConfigError: it is not valid. The text never repeats the URL, which may hold a password.
+        ConfigError: it is not valid. The text never repeats a value, which may be a password.
     """
-    found = _PARTS.fullmatch(url)
-    setup = _SETUPS.get(found["scheme"]) if found else None
-    if found is None or setup is None:
-        raise ConfigError("a Redis URL must be redis://, rediss://, redis+sentinel:// or redis+cluster://, with a host")
-    hosts = found["hosts"].split(",")
-    if setup is Setup.SINGLE and len(hosts) > 1:
-        raise ConfigError("redis:// names one server; for several use redis+sentinel:// or redis+cluster://")
-    service, database = _path(setup, found["path"] or "")
-    query = dict(parse_qsl(found["query"] or ""))
-    secure = found["scheme"] == "rediss" or query.pop("ssl", "").lower() in _YES
-    of_sentinels = {name: query.pop(f"sentinel_{name}") for name in _SENTINELS if f"sentinel_{name}" in query}
-    default_port = _SENTINEL_PORT if setup is Setup.SENTINEL else _REDIS_PORT
+    try:
+        parts = parse_redis(url)
+    except ValueError as error:
+        raise ConfigError(f"a Redis URL: {error}") from None
     return RedisUrl(
-        setup=setup,
-        places=tuple(_place(host, default_port) for host in hosts),
-        login=_login(found["login"], database, query, secure=secure),
-        sentinel_login=_login(None, "", {**query, **of_sentinels}, secure=secure),
-        service=service,
+        setup=parts.setup,
+        places=parts.places,
+        login=_login(parts.login, parts.database, parts.options, secure=parts.secure),
+        sentinel_login=_login("", "", parts.sentinel_options, secure=parts.secure),
+        service=parts.service,
     )
 
 
-def _path(setup: Setup, path: str) -> tuple[str, str]:
-    """The name of the service, and the number of the database."""
-    parts = [part for part in path.split("/") if part]
-    service = parts.pop(0) if setup is Setup.SENTINEL and parts else ""
-    if setup is Setup.SENTINEL and not service:
-        raise ConfigError("redis+sentinel:// must end in the name of the service: redis+sentinel://host:26379/mymaster")
-    if len(parts) > 1 or (parts and (setup is Setup.CLUSTER or not parts[0].isdigit())):
-        raise ConfigError("the path of a Redis URL is the number of the database; a cluster has none")
-    return service, parts[0] if parts else ""
-
-
-def _place(text: str, default_port: int) -> Place:
-    found = _HOST.fullmatch(text)
-    port = int(found["port"] or default_port) if found else 0
-    if found is None or not 0 < port <= _LARGEST_PORT:
-        raise ConfigError("a host of a Redis URL must be host, host:port or [ipv6]:port")
-    return Place(found["six"] or found["host"], port)
-
-
-def _login(login: str | None, database: str, query: Mapping[str, str], *, secure: bool) -> Login:
+def _login(login: str, database: str, options: Mapping[str, str], *, secure: bool) -> Login:
     """Have redis-py itself read what its own URLs hold, and see that its connections take it."""
     kind: type[AbstractConnection] = SSLConnection if secure else Connection
-    text = f"redis://{login + '@' if login else ''}host/{database}?{urlencode(query)}"
+    text = f"redis://{login + '@' if login else ''}host/{database}?{urlencode(options)}"
     try:
-        options = {name: value for name, value in parse_url(text).items() if name not in _OF_POOLS}
-        made = Login(kind=kind, options=options)
-        made.to(Place("host", _REDIS_PORT), 1.0)
+        read = {name: value for name, value in parse_url(text).items() if name not in _OF_POOLS}
+        made = Login(kind=kind, options=read)
+        made.to(Place("host", _SOME_PORT), 1.0)
     except Exception:  # noqa: BLE001 - whatever it raises may quote what it was given
-        raise ConfigError("a Redis URL has an option that is not known or not valid (see its part after ?)") from None
+        raise ConfigError("a Redis URL: redis-py does not take its user, its password or an option") from None
     return made

@@ -1,5 +1,7 @@
 """Where Redis is, as a URL says it; and that no text about it ever repeats a password."""
 
+from pathlib import Path
+
 import pytest
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.exceptions import (
@@ -13,10 +15,13 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeout
 
+from extauthz.config import InvalidConfig, load
+from extauthz.config.redis_url import _OPTIONS, Place, Setup
+from extauthz.config.url import parse_url
 from extauthz.errors import ConfigError, ExtauthzError, InvalidRecord, ProviderBusy, ProviderError, ProviderTimeout
 from extauthz.providers.redis_errors import again, translated
 from extauthz.providers.redis_protection import RedisProtection
-from extauthz.providers.redis_url import Place, Setup, parse_redis_url
+from extauthz.providers.redis_url import parse_redis_url
 
 SECRET = "hunter2-and-more"
 
@@ -101,6 +106,72 @@ def test_what_is_no_url_of_a_redis_is_refused_without_repeating_it(url: str) -> 
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+# One set of rules: what the configuration takes can be connected with, and what it does not names the option
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (f"rediss://h?ssl_ca_cert=/{SECRET}", "option ssl_ca_cert is not known. did you mean ssl_ca_certs?"),
+        (f"redis://h?foo={SECRET}", "option foo is not known"),
+        (f"redis://h?{SECRET}@real.example.org", "an option after ? is not known"),
+        ("redis://h?client_name", "option client_name needs a value"),
+        (f"redis://h?db={SECRET}", "option db must be a whole number"),
+        ("redis+cluster://h?db=1", "option db is not known"),
+        ("redis://h?sentinel_password=x", "option sentinel_password is not known. did you mean ssl_password?"),
+        (f"redis://h?socket_timeout={SECRET}", "option socket_timeout must be a number"),
+        (f"rediss://h?ssl_check_hostname={SECRET}", "option ssl_check_hostname must be true or false"),
+        (f"rediss://h?ssl_cert_reqs={SECRET}", "option ssl_cert_reqs must be none, optional or required"),
+        (f"redis://h?ssl_ca_certs=/{SECRET}", "option ssl_ca_certs is for TLS: write rediss://, or add ssl=true"),
+        (f"redis://h?client_name=a&client_name={SECRET}", "option client_name stands there twice"),
+        (f"redis://:{SECRET}@h/x", "must be of the form redis://host:6379/0"),
+        (f"redis://:{SECRET}@[h/0", "has a host that is none; it must be of the form redis://host:6379/0"),
+        (f"redis+cluster://:{SECRET}@a,b:70000", "the port must lie between 1 and 65535"),
+    ],
+)
+def test_the_configuration_and_the_provider_refuse_with_the_same_text(tmp_path: Path, url: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_redis_url(url)
+    assert str(caught.value) == f"a Redis URL: {said}"
+    file = tmp_path / "extauthz.yaml"
+    file.write_text(f"providers:\n  protection:\n    url: {url!r}\n")
+    with pytest.raises(InvalidConfig) as told:
+        load(file)
+    (problem,) = told.value.problems
+    assert str(problem) == f"{file}:3: providers.protection.url: {said}"
+    assert SECRET not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("setup", "name", "value"),
+    [
+        (setup, name, value)
+        for setup, options in _OPTIONS.items()
+        for name, kind in options.items()
+        for value in ("7", "2.5", "true", "No", "optional", "a/b%2Fc")
+        if kind.values.fullmatch(value)
+    ],
+)
+def test_whatever_option_the_configuration_takes_a_connection_takes_too(setup: Setup, name: str, value: str) -> None:
+    scheme, path = {
+        Setup.SINGLE: ("rediss", "/0"),
+        Setup.SENTINEL: ("redis+sentinel", "/main/0"),
+        Setup.CLUSTER: ("redis+cluster", "/0"),
+    }[setup]
+    secure = "" if setup is Setup.SINGLE or name == "ssl" else "&ssl=true"
+    url = f"{scheme}://u:p@h{path}?{name}={value}{secure}"
+    read = parse_redis_url(parse_url(url).text)
+    for login in (read.login, read.sentinel_login):
+        assert isinstance(login.to(Place("h", 1), 0.1), Connection)
+
+
+def test_what_is_for_the_servers_alone_does_not_reach_the_sentinels() -> None:
+    read = parse_redis_url("redis+sentinel://a/main?db=3&username=u&password=p&client_name=n")
+    server, sentinel = (login.to(Place("h", 1), 0.1) for login in (read.login, read.sentinel_login))
+    assert (server.username, server.password, server.db, server.client_name) == ("u", "p", 3, "n")
+    assert (sentinel.username, sentinel.password, sentinel.db, sentinel.client_name) == (None, None, 0, "n")
 
 
 def test_no_repr_holds_a_password() -> None:
