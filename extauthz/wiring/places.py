@@ -187,5 +187,5 @@ def driver(module: str, url: ProviderUrl) -> Any:
     except ModuleNotFoundError as error:
         extra = _EXTRAS[url.scheme.partition("+")[0]]
         raise ConfigError(
-            f"{url} needs {error.name}, which is not installed: pip install 'extauthz[{extra}]'"
+            f"{url} needs {(error.name or '').partition('.')[0]}, which is not installed: pip install 'extauthz[{extra}]'"
         ) from None
