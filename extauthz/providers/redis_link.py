@@ -34,7 +34,8 @@ is failed for those who came first.
 
 FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 1.0
-"""Seconds between attempts to connect, doubled with each that fails, of which at random up to a half is taken off."""
+"""Seconds between attempts to connect, of which at random up to a half is taken off. They are doubled with each attempt that
+fails, and with each connection that is lost before it answered anything; an answer sets them back."""
 
 
 class _Asked:
@@ -60,8 +61,10 @@ class _Asked:
 class Link:
     """Asks one server. It connects when it is first asked, and again when asked after the connection was lost.
 
-    However many ask, one attempt to connect is made at a time, and none within a jittered pause after one that failed:
-    they are refused at once meanwhile. Nothing is ever sent twice.
+    However many ask, one attempt to connect is made at a time, and none within a jittered pause after one that failed, or
+    after the beginning of a connection that did not outlast it: they are refused at once meanwhile. So a connection that was
+    lost while idle is replaced at once, and a server that greets and hangs up is not dialled in a storm. Nothing is ever sent
+    twice.
 
     Args:
         where: the server's name in errors.
@@ -125,14 +128,15 @@ class Link:
         """Connect, and pass on questions and answers until the connection is lost."""
         error: Exception = ProviderError(f"Redis at {self._where}: connection lost")
         connection: AbstractConnection | None = None
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             connection = await within(self._timeout, self._connect())
-            self._pause = FIRST_PAUSE
             await self._talk(connection)
         except Exception as caught:  # noqa: BLE001 - whatever a driver raises is the end of this connection
             error = caught
         finally:
-            self._lost(self._fault or translated(error, self._where), connected=connection is not None)
+            self._lost(self._fault or translated(error, self._where), since=began if connection else loop.time())
             if connection is not None:
                 await self._hang_up(connection)
 
@@ -150,6 +154,7 @@ class Link:
                     if is_read_only(refusal):
                         raise
                 else:
+                    self._pause = FIRST_PAUSE
                     self._sent.popleft().answered(reply)
         finally:
             sending.cancel()
@@ -165,13 +170,12 @@ class Link:
                 self._waiting.clear()
                 await connection.send_packed_command(b"".join(batch), check_health=False)
 
-    def _lost(self, error: ExtauthzError, *, connected: bool) -> None:
-        """There is no connection any more: everybody is told, and the next to ask connects again."""
+    def _lost(self, error: ExtauthzError, *, since: float) -> None:
+        """There is no connection any more: everybody is told, and who asks after the pause, from `since`, connects again."""
         self._running = None
         self._fault = error
-        if not connected:
-            self._not_before = asyncio.get_running_loop().time() + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._not_before = since + self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None

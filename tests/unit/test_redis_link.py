@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from extauthz.errors import ProviderBusy, ProviderError, ProviderTimeout
-from extauthz.providers.redis_link import GIVE_UP, LONGEST_PAUSE, MOST_ASKED, Link, Reply
+from extauthz.providers.redis_link import FIRST_PAUSE, GIVE_UP, LONGEST_PAUSE, MOST_ASKED, Link, Reply
 from extauthz.testing import in_virtual_time
 
 TIMEOUT = 0.1
@@ -62,6 +63,8 @@ class Server:
         self.down = False
         self.silent = False
         self.answers = True
+        self.hangs_up = False
+        self.is_replica = False
         self.link = Link(where="cache:6379", dial=self.dial, timeout=TIMEOUT)
 
     async def dial(self) -> AbstractConnection:
@@ -72,6 +75,10 @@ class Server:
         if self.down:
             raise RedisConnectionError("Error 111 connecting")
         self.wires.append(Wire(answers=self.answers))
+        if self.hangs_up:
+            self.wires[-1].breaks()
+        if self.is_replica:
+            self.wires[-1].refusals.append(ReadOnlyError("You can't write", status_code="READONLY"))
         return cast("AbstractConnection", self.wires[-1])
 
     async def ask(self, command: bytes = b"a ") -> Any:
@@ -176,6 +183,17 @@ async def test_a_replica_that_says_so_is_left() -> None:
 # Outages
 
 
+async def asked_for_a_minute(server: Server) -> list[float]:
+    """Callers at 1,000 a second: the pauses between the connections they made."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    while loop.time() < started + 60:
+        with suppress(ProviderError, ReadOnlyError):
+            await server.ask()
+        await asyncio.sleep(0.001)
+    return [after - before for before, after in zip(server.dialled, server.dialled[1:], strict=False)]
+
+
 @in_virtual_time
 async def test_however_many_ask_one_attempt_to_connect_is_made() -> None:
     server = Server()
@@ -186,21 +204,43 @@ async def test_however_many_ask_one_attempt_to_connect_is_made() -> None:
 
 @in_virtual_time
 async def test_an_outage_is_no_connection_storm() -> None:
-    """Callers at 1,000 a second for a minute: attempts with doubled pauses, after a while about one a second."""
+    """Attempts with doubled pauses, after a while about one a second."""
     server = Server()
     server.down = True
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    while loop.time() < started + 60:
-        await server.fails()
-        await asyncio.sleep(0.001)
-    pauses = [after - before for before, after in zip(server.dialled, server.dialled[1:], strict=False)]
+    pauses = await asked_for_a_minute(server)
     assert 60 < len(server.dialled) < 130
     assert all(LONGEST_PAUSE / 2 <= pause <= LONGEST_PAUSE + 2 * LATENCY for pause in pauses[10:])
     assert len({round(pause, 3) for pause in pauses[10:]}) > 5  # with jitter
     server.down = False
     await asyncio.sleep(LONGEST_PAUSE)
     assert await server.ask() == b"a"
+    await server.link.close()
+
+
+@in_virtual_time
+async def test_a_server_that_greets_and_hangs_up_is_no_connection_storm_either() -> None:
+    server = Server()
+    server.hangs_up = True
+    pauses = await asked_for_a_minute(server)
+    assert 60 < len(server.dialled) < 130
+    assert all(LONGEST_PAUSE / 2 <= pause <= LONGEST_PAUSE + 2 * LATENCY for pause in pauses[10:])
+    assert len({round(pause, 3) for pause in pauses[10:]}) > 5  # with jitter
+    server.hangs_up = False
+    await asyncio.sleep(LONGEST_PAUSE)
+    assert await server.ask() == b"a"
+    server.wires[-1].breaks()
+    await asyncio.sleep(FIRST_PAUSE)
+    assert await server.ask() == b"a"  # it answered: all is forgiven
+    await server.link.close()
+
+
+@in_virtual_time
+async def test_a_server_that_refuses_and_is_left_is_none() -> None:
+    """What it said was no answer."""
+    server = Server()
+    server.is_replica = True
+    await asked_for_a_minute(server)
+    assert 60 < len(server.dialled) < 130
     await server.link.close()
 
 
