@@ -186,6 +186,7 @@ def driver(module: str, url: ProviderUrl) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         extra = _EXTRAS[url.scheme.partition("+")[0]]
+        package = (error.name or "").partition(".")[0]
         raise ConfigError(
             f"{url} needs {(error.name or '').partition('.')[0]}, which is not installed: pip install 'extauthz[{extra}]'"
         ) from None
