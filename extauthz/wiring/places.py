@@ -187,6 +187,4 @@ def driver(module: str, url: ProviderUrl) -> Any:
     except ModuleNotFoundError as error:
         extra = _EXTRAS[url.scheme.partition("+")[0]]
         package = (error.name or "").partition(".")[0]
-        raise ConfigError(
-            f"{url} needs {(error.name or '').partition('.')[0]}, which is not installed: pip install 'extauthz[{extra}]'"
-        ) from None
+        raise ConfigError(f"{url} needs {package}, which is not installed: pip install 'extauthz[{extra}]'") from None
