@@ -187,6 +187,26 @@ def clustered(nodes: int = 3) -> Iterator[list[RedisServer]]:
             server.stop()
 
 
+@contextmanager
+def replica_of(primary: RedisServer) -> Iterator[RedisServer]:
+    """A replica of a node of a cluster, which takes over within a few seconds."""
+    server = RedisServer("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+    try:
+        server.start()
+        server.ask("CLUSTER", "MEET", HOST, primary.port)
+        name = primary.ask("CLUSTER", "MYID")
+        until(lambda: server.ask("CLUSTER", "REPLICATE", name), "the replica did not meet its primary")
+        until(lambda: b"master_link_status:up" in _info(server), "the replica did not follow")
+        until(lambda: _knows_replica(primary), "the replica is not known to its primary")
+        yield server
+    finally:
+        server.stop()
+
+
+def _knows_replica(primary: RedisServer) -> bool:
+    return any(len(shard) > 3 for shard in primary.ask("CLUSTER SLOTS"))
+
+
 def _is_whole(server: RedisServer, nodes: int) -> bool:
     state: dict[str, str] = server.ask("CLUSTER INFO")
     return state["cluster_state"] == "ok" and len(server.ask("CLUSTER SLOTS")) == nodes

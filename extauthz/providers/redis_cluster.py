@@ -3,13 +3,14 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError
 
 from extauthz.config.redis_url import Place
-from extauthz.errors import ExtauthzError, ProviderError
+from extauthz.errors import ExtauthzError, ProviderBusy, ProviderError
 from extauthz.providers.redis_dial import first_answer
 from extauthz.providers.redis_errors import again, translated
 from extauthz.providers.redis_link import Link, Reply
@@ -30,7 +31,9 @@ ASKED_AT_ONCE: Final = 3
 class Cluster:
     """Asks the node that keeps a key.
 
-    A node that says the key is elsewhere has done nothing: it is asked once more there. Nothing else is asked twice.
+    A node that says the key is elsewhere has done nothing: it is asked once more there. Nothing else is asked twice. Before a
+    node that left somebody without an answer is asked again, the others are asked whether it still keeps the slot: a frozen
+    one, or one whose host is gone, could never say so itself.
 
     Args:
         seeds: nodes to ask first.
@@ -43,6 +46,7 @@ class Cluster:
         self._links: dict[Place, Link] = {}
         self._owners: dict[int, Place] = {}
         self._stale = True
+        self._doubted: set[Place] = set()
         self._learning: asyncio.Task[ExtauthzError | None] | None = None
         self._not_before = 0.0
         self._closed = False
@@ -51,14 +55,15 @@ class Cluster:
     async def ask(self, key: bytes, command: bytes) -> Reply:
         """The answer of the node that keeps `key`."""
         slot = key_slot(key)
-        link = await self._keeper(slot)
+        place = await self._keeper(slot)
         try:
-            return await link.ask(command)
-        except AskError as elsewhere:  # MovedError is one too
-            return await self._elsewhere(slot, elsewhere, command)
-        except (ClusterDownError, ProviderError):
+            return await self._asked(place, command)
+        except MovedError as elsewhere:
+            place = self._owners[slot] = Place(elsewhere.host, elsewhere.port)
             self._stale = True
-            raise
+            return await self._asked(place, command)
+        except AskError as elsewhere:
+            return await self._asked(Place(elsewhere.host, elsewhere.port), command, on_its_way=True)
 
     async def links(self) -> Sequence[Link]:
         """A link to each primary that keeps any slots."""
@@ -73,17 +78,41 @@ class Cluster:
         self._closed = True
         await asyncio.gather(*(link.close() for link in self._links.values()), *self._leaving)
 
-    async def _keeper(self, slot: int) -> Link:
-        """The link to ask. While the slots are learnt anew, the old knowledge is good enough to be put right by the nodes."""
-        if self._stale:
+    async def _keeper(self, slot: int) -> Place:
+        """The node to ask. While the slots are learnt anew, the old knowledge is good enough to be put right by the nodes."""
+        owner = self._owners.get(slot)
+        if owner in self._doubted:
+            with suppress(ExtauthzError):  # where nobody can say, it may have recovered all the same
+                await self._learn()
+        elif self._stale or owner is None:
             self._begin_learning()
-            if slot not in self._owners:
+            if owner is None:
                 await self._learn()
         owner = self._owners.get(slot)
         if owner is None:
             self._stale = True
             raise ProviderError("Redis cluster: nobody keeps that slot")
-        return self._link(owner)
+        return owner
+
+    async def _asked(self, place: Place, command: bytes, *, on_its_way: bool = False) -> Reply:
+        """What a node answers. `on_its_way`: it is about to take over the slot, and wants to hear that we know."""
+        try:
+            link = self._link(place)
+            if on_its_way:
+                asking = link.ask(_ASKING)  # nothing comes between the two
+                answer = link.ask(command)
+                await asyncio.wait({asking})
+                reply = await answer
+            else:
+                reply = await link.ask(command)
+        except ProviderBusy:
+            raise
+        except (asyncio.CancelledError, ClusterDownError, ProviderError):
+            # Who asks at a deadline cancels: a node that does not answer shows in no other way.
+            self._doubted.add(place)
+            raise
+        self._doubted.discard(place)
+        return reply
 
     def _link(self, place: Place) -> Link:
         if self._closed:
@@ -92,18 +121,6 @@ class Cluster:
         if link is None:
             link = self._links[place] = self._open_link(place)
         return link
-
-    async def _elsewhere(self, slot: int, error: AskError, command: bytes) -> Reply:
-        place = Place(error.host, error.port)
-        link = self._link(place)
-        if isinstance(error, MovedError):
-            self._owners[slot] = place
-            self._stale = True
-            return await link.ask(command)
-        asking = link.ask(_ASKING)  # nothing comes between the two
-        answer = link.ask(command)
-        await asyncio.wait({asking})
-        return await answer
 
     async def _learn(self) -> None:
         learning = self._begin_learning()
@@ -128,7 +145,9 @@ class Cluster:
         except Exception as error:  # noqa: BLE001 - it is told to everybody who waits, each time anew
             return translated(error, "cluster")
         self._owners, self._stale = owners, False
-        gone = self._links.keys() - set(owners.values())
+        places = set(owners.values())
+        self._doubted &= places
+        gone = self._links.keys() - places
         for place in gone:
             leaving = asyncio.ensure_future(self._links.pop(place).close())
             self._leaving.add(leaving)

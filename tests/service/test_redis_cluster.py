@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -9,7 +10,7 @@ from extauthz.errors import ProviderError
 from extauthz.model.billing import Limits
 from extauthz.model.protection import CHARGED, Charge, ChargeResult, Usage
 from extauthz.providers.redis_protection import RedisProtection
-from tests.redis_server import HOST, RedisServer, clustered, single
+from tests.redis_server import HOST, RedisServer, clustered, replica_of, single, until
 
 TENANTS = [f"t{number}" for number in range(60)]
 
@@ -28,6 +29,13 @@ async def provider(nodes: list[RedisServer]) -> AsyncIterator[RedisProtection]:
     await made.start()
     yield made
     await made.close()
+
+
+@pytest.fixture
+def own_nodes() -> Iterator[list[RedisServer]]:
+    """A cluster of the test's own, to be broken."""
+    with clustered() as servers:
+        yield servers
 
 
 def provider_of(*nodes: RedisServer) -> RedisProtection:
@@ -152,6 +160,55 @@ async def test_a_node_that_is_gone_fails_its_own_tenants_alone() -> None:
             assert 0 < len(lost) < len(TENANTS)
         nodes[2].start()
         await provider.close()
+
+
+async def charged_by(provider: RedisProtection, tenant: str, seconds: float) -> bool:
+    """One charge under a deadline, as the guard makes it: a task that is cancelled when its time is up."""
+    task = asyncio.ensure_future(charge(provider, tenant))
+    await asyncio.wait({task}, timeout=seconds)
+    task.cancel()
+    with suppress(asyncio.CancelledError, ProviderError):
+        return (await task).charged
+    return False
+
+
+async def test_a_primary_that_froze_is_left_for_the_replica_that_took_over_at_the_first_try(
+    own_nodes: list[RedisServer],
+) -> None:
+    """Nobody hears an error of it: all there is are deadlines that pass."""
+    with replica_of(own_nodes[0]) as replica:
+        provider = RedisProtection(f"redis+cluster://{HOST}:{own_nodes[1].port}", timeout=0.1)
+        await provider.start()
+        tenant = next(tenant for tenant in TENANTS if slot_of(own_nodes[1], tenant) < 16_384 // 3)
+        assert await charged_by(provider, tenant, 5.0)
+        own_nodes[0].freeze()
+        try:
+            for _ in range(3):
+                assert not await charged_by(provider, tenant, 0.1)
+            until(lambda: replica.ask("ROLE")[0] == b"master", "the replica did not take over")
+            until(
+                lambda: knows(own_nodes[1], replica) and knows(own_nodes[2], replica), "the others did not hear of it"
+            )
+            assert await charged_by(provider, tenant, 5.0)  # the one try of a circuit that is half open
+        finally:
+            own_nodes[0].thaw()
+        await provider.close()
+
+
+def knows(node: RedisServer, primary: RedisServer) -> bool:
+    """Whether a node has heard that the other one keeps slots."""
+    return any(shard[2][1] == primary.port for shard in node.ask("CLUSTER SLOTS"))
+
+
+async def test_a_node_that_leaves_without_an_answer_and_is_well_is_asked_again(
+    nodes: list[RedisServer], provider: RedisProtection
+) -> None:
+    assert await charged_by(provider, "t1", 5.0)
+    keeper = next(node for node in nodes if keeps(node, "t1"))
+    keeper.freeze()
+    assert not await charged_by(provider, "t1", 0.1)
+    keeper.thaw()
+    assert await charged_by(provider, "t1", 5.0)
 
 
 async def test_nothing_can_be_asked_after_it_was_closed(nodes: list[RedisServer]) -> None:

@@ -55,6 +55,26 @@ async def test_the_provider_follows_to_the_new_primary_and_what_was_replicated_s
     await provider.close()
 
 
+async def test_a_primary_that_froze_is_left_for_the_new_one_though_its_connection_stays_open(
+    setup: tuple[RedisServer, RedisServer, SentinelServer],
+) -> None:
+    primary, replica, sentinel = setup
+    provider = RedisProtection(f"redis+sentinel://{HOST}:{sentinel.port}/{SERVICE}", timeout=0.1)
+    assert (await charge(provider)).charged
+    until(lambda: replica.ask("HGET", "extauthz:{acme}", "requests") == b"1", "the replica did not follow")
+    primary.freeze()
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):  # as the guard does: cancelled at its deadline
+                await charge(provider)
+        until(lambda: replica.ask("ROLE")[0] == b"master", "the replica did not take over")
+        assert (await counted_again(provider)).charged
+        assert replica.ask("HGET", "extauthz:{acme}", "requests") == b"2"
+    finally:
+        primary.thaw()
+    await provider.close()
+
+
 async def test_what_was_not_replicated_is_let_through_once_more_at_most(
     setup: tuple[RedisServer, RedisServer, SentinelServer],
 ) -> None:
