@@ -6,12 +6,16 @@ python server.py 127.0.0.1:9292 tenants.json
 
 import json
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 from extauthz.provider.v1 import billing_pb2, billing_pb2_grpc, lifecycle_pb2, lifecycle_pb2_grpc
+
+ABSENT = object()
 
 
 class Tenants:
@@ -20,9 +24,9 @@ class Tenants:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def find(self, tenant_id: str) -> dict[str, Any] | None:
-        """What is known of a tenant, None where there is none."""
-        return json.loads(self._path.read_text()).get(tenant_id)
+    def find(self, tenant_id: str) -> Any:
+        """What the file says of a tenant, which may be nonsense; ABSENT where it says nothing."""
+        return json.loads(self._path.read_text()).get(tenant_id, ABSENT)
 
 
 class Lifecycle(lifecycle_pb2_grpc.LifecycleServiceServicer):
@@ -34,13 +38,14 @@ class Lifecycle(lifecycle_pb2_grpc.LifecycleServiceServicer):
     def FindLifecycle(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the contract's name
         """The state, or in so many words that there is no such tenant. An empty answer would be neither."""
         tenant = self._tenants.find(request.tenant_id)
-        if tenant is None:
+        if tenant is ABSENT:
             return lifecycle_pb2.FindLifecycleResponse(no_such_tenant=lifecycle_pb2.NoSuchTenant())
-        onboarding = "COMPLETE" if tenant.get("onboarded", True) else "PENDING"
-        record = lifecycle_pb2.LifecycleRecord(
-            state=_number(lifecycle_pb2.LifecycleState, f"LIFECYCLE_STATE_{tenant['state']}", context),
-            onboarding=_number(lifecycle_pb2.Onboarding, f"ONBOARDING_{onboarding}", context),
-        )
+        with one_record(context):
+            onboarding = "PENDING" if tenant.get("onboarded") is False else "COMPLETE"
+            record = lifecycle_pb2.LifecycleRecord(
+                state=lifecycle_pb2.LifecycleState.Value(f"LIFECYCLE_STATE_{tenant['state']}"),
+                onboarding=lifecycle_pb2.Onboarding.Value(f"ONBOARDING_{onboarding}"),
+            )
         return lifecycle_pb2.FindLifecycleResponse(record=record)
 
 
@@ -53,18 +58,24 @@ class Billing(billing_pb2_grpc.BillingServiceServicer):
     def FindBilling(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the contract's name
         """The standing; a plan that is left out is the default one."""
         tenant = self._tenants.find(request.tenant_id)
-        if tenant is None or "billing" not in tenant:
+        if tenant is ABSENT or (isinstance(tenant, dict) and "billing" not in tenant):
             return billing_pb2.FindBillingResponse(no_standing=billing_pb2.NoStanding())
-        state = _number(billing_pb2.BillingState, f"BILLING_STATE_{tenant['billing']}", context)
-        record = billing_pb2.BillingRecord(state=state, plan_id=tenant.get("plan"))
+        with one_record(context):
+            state = billing_pb2.BillingState.Value(f"BILLING_STATE_{tenant['billing']}")
+            record = billing_pb2.BillingRecord(state=state, plan_id=tenant.get("plan"))
         return billing_pb2.FindBillingResponse(record=record)
 
 
-def _number(enum: Any, name: str, context: grpc.ServicerContext) -> int:
-    """The number of a name. One that the contract lacks is the fault of this one record: DATA_LOSS says so."""
-    if name not in enum.keys():  # noqa: SIM118 - an enum of protobuf is no dict
-        context.abort(grpc.StatusCode.DATA_LOSS, f"the file says {name}, which is none")
-    return enum.Value(name)
+@contextmanager
+def one_record(context: grpc.ServicerContext) -> Iterator[None]:
+    """What goes wrong in here is the fault of one tenant's record, and DATA_LOSS says so.
+
+    Left alone it would be UNKNOWN: a few look-ups of one damaged tenant would open the circuit breaker for all of them.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        context.abort(grpc.StatusCode.DATA_LOSS, f"the tenant's record cannot be read: {type(error).__name__}")
 
 
 def main(listen: str, path: str) -> None:

@@ -16,6 +16,16 @@ TENANTS = """{
   "new": {"state": "ACTIVE", "onboarded": false},
   "odd": {"state": "ASLEEP", "billing": "BARTER"}
 }"""
+DAMAGED = [
+    "null",
+    "[]",
+    "7",
+    '"ACTIVE"',
+    '{"onboarded": true, "billing": null}',
+    '{"state": ["ACTIVE"], "billing": {}}',
+    '{"state": "", "billing": "ACTIVE", "plan": 7}',
+    '{"state": "\\ud800", "billing": "ACTIVE", "plan": "\\ud800"}',
+]
 
 
 @pytest.fixture
@@ -23,6 +33,11 @@ def server(tmp_path: Path) -> Any:
     """Both servicers over a file."""
     file = tmp_path / "tenants.json"
     file.write_text(TENANTS)
+    return serving(file)
+
+
+def serving(file: Path) -> Any:
+    """Both servicers over that file."""
     tenants = Tenants(file)
     servicers = {LIFECYCLE: Lifecycle(tenants), BILLING: Billing(tenants)}
     return grpc_testing.server_from_dictionary(servicers, grpc_testing.strict_real_time())
@@ -67,6 +82,26 @@ def test_a_tenant_that_is_not_there_is_an_answer(server: Any) -> None:
     """With the status OK."""
     answer, code = lifecycle(server, "nobody")
     assert (answer.WhichOneof("answer"), code) == ("no_such_tenant", grpc.StatusCode.OK)
+
+
+@pytest.mark.parametrize("record", DAMAGED)
+def test_a_record_that_is_damaged_is_the_fault_of_that_record(record: str, tmp_path: Path) -> None:
+    """Whatever it holds: UNKNOWN would open the circuit for all tenants after three look-ups of this one."""
+    file = tmp_path / "damaged.json"
+    file.write_text(f'{{"acme": {record}}}')
+    server = serving(file)
+    assert lifecycle(server, "acme")[1] is grpc.StatusCode.DATA_LOSS
+    assert billing(server, "acme")[1] is grpc.StatusCode.DATA_LOSS
+    assert lifecycle(server, "nobody")[1] is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "null"])
+def test_a_file_that_is_damaged_is_no_answer(content: str, tmp_path: Path) -> None:
+    """Neither "no such tenant" of everybody, nor the fault of the one that was asked for."""
+    file = tmp_path / "damaged.json"
+    file.write_text(content)
+    for ask in (lifecycle, billing):
+        assert ask(serving(file), "acme")[1] is grpc.StatusCode.UNKNOWN
 
 
 def test_a_word_that_is_none_is_the_fault_of_that_record(server: Any) -> None:
