@@ -34,7 +34,7 @@ class RemoteBilling(RemoteAudit):
             lambda: admin.SetBillingRequest(
                 tenant_id=tenant_id,
                 change=write_change(change),
-                state=pb.BILLING_STATE_UNSPECIFIED if state is None else BILLING_STATES.number(state),
+                state=None if state is None else BILLING_STATES.number(state),
                 plan_id=plan_id,
             ),
         )

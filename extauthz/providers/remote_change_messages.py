@@ -4,15 +4,19 @@
 """
 
 import math
+import re
 from typing import Final
 
 from extauthz._gen.provider.v1 import common_pb2
 from extauthz.errors import InvalidRecord
-from extauthz.model.identity import Actor
+from extauthz.model.identity import SYSTEM_TENANT, Actor, is_valid_id
 from extauthz.model.lifecycle import AuditRecord, Change
 from extauthz.providers.remote_words import ACTOR_TYPES
 
-_INT32_MAX: Final = 2**31 - 1
+LONGEST_PAGE: Final = 1000
+"""What a `limit` asks for at most."""
+
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x20-\x7e]{1,128}")
 
 
 def read_time(seconds: float) -> float:
@@ -37,9 +41,40 @@ def read_id(text: str) -> str:
     return text
 
 
-def int32_limit(limit: int) -> int:
-    """How many at most, as an int32 that is not negative; what is beyond is as good as the nearest."""
-    return max(0, min(limit, _INT32_MAX))
+def read_new_id(text: str) -> str:
+    """The id of a tenant, plan or key that is to be created or changed.
+
+    Raises:
+        InvalidRecord: it is no id, and nobody could manage what had it.
+    """
+    if not is_valid_id(text):
+        raise InvalidRecord("an id must be 1 to 128 of A-Z a-z 0-9 _ . - and begin with a letter or digit")
+    return text
+
+
+def read_owner_id(text: str) -> str:
+    """Whose key or audit record it is: a tenant's id, or `_system`.
+
+    Raises:
+        InvalidRecord: it is neither.
+    """
+    return text if text == SYSTEM_TENANT else read_new_id(text)
+
+
+def read_idempotency_key(text: str) -> str:
+    """The key of a report of usage.
+
+    Raises:
+        InvalidRecord: it is none.
+    """
+    if _IDEMPOTENCY_KEY.fullmatch(text) is None:
+        raise InvalidRecord("an idempotency key must be 1 to 128 printable ASCII characters")
+    return text
+
+
+def page_limit(limit: int) -> int:
+    """How many at most, within 1 and 1000: a field that was left out is no wish for none, or for everything."""
+    return max(1, min(limit, LONGEST_PAGE))
 
 
 def write_actor(actor: Actor) -> common_pb2.Actor:

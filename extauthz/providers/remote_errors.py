@@ -24,6 +24,7 @@ ERROR_WORD: Final = "extauthz-error"
 """The trailing metadata that tells apart what shares a status code."""
 
 _LONGEST_DETAIL: Final = 300
+_LONGEST_QUOTED: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def error_of(refusal: Refusal, *, lookup: bool) -> ExtauthzError:
     RESOURCE_EXHAUSTED is a failure of the provider, not `ProviderBusy`: it is over there that something is used up, and a
     circuit that opens is what gives it time to recover.
     """
-    text = refusal.details[:_LONGEST_DETAIL] or refusal.code.name
+    text = _quoted(refusal.details) or refusal.code.name
     if refusal.code in _RECORD_CODES:
         return InvalidRecord(text)
     if refusal.code is StatusCode.DEADLINE_EXCEEDED:
@@ -87,3 +88,9 @@ def error_of(refusal: Refusal, *, lookup: bool) -> ExtauthzError:
         return ProviderError(f"{refusal.code.name}: {text}")
     told = _BY_WORD.get(refusal.word, kind)
     return (told if _REFUSALS[told] is refusal.code else kind)(text)
+
+
+def _quoted(details: str) -> str:
+    """What the other side says, as its words: it goes into our log and our answers. Empty where it says nothing that can be shown."""
+    shown = "".join(each for each in details[:_LONGEST_DETAIL] if each.isprintable()).replace('"', "'").strip()
+    return f'the provider says "{shown[:_LONGEST_QUOTED]}"' if shown else ""

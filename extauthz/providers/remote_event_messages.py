@@ -9,7 +9,7 @@ from extauthz.model.changed import StoredChange
 from extauthz.model.event import Event, EventQuery, EventSource, EventType
 from extauthz.model.identity import Actor
 from extauthz.providers.event_rows import EventRow, from_row, to_row
-from extauthz.providers.remote_change_messages import int32_limit, read_actor, read_time, write_actor
+from extauthz.providers.remote_change_messages import page_limit, read_actor, read_time, write_actor
 from extauthz.providers.remote_words import CHANGED_KINDS, SEVERITIES
 
 
@@ -83,7 +83,7 @@ def write_query(query: EventQuery) -> pb.QueryEventsRequest:
         event_types=sorted(query.types),
         event_sources=sorted(query.sources),
         after=None if after is None else pb.EventPosition(timestamp=after[0], event_id=after[1]),
-        limit=int32_limit(query.limit),
+        limit=page_limit(query.limit),
     )
 
 
@@ -106,7 +106,7 @@ def read_query(message: pb.QueryEventsRequest) -> EventQuery:
         types=types,
         sources=sources,
         after=(read_time(after.timestamp), after.event_id) if message.HasField("after") else None,
-        limit=int32_limit(message.limit),
+        limit=page_limit(message.limit),
     )
 
 

@@ -34,7 +34,9 @@ class RemoteEvents(Remote):
         )
 
     async def query(self, query: EventQuery) -> Sequence[Event]:
-        """At most `query.limit` events in the order of (`timestamp`, `event_id`)."""
+        """At most `query.limit` events, and 1000, in the order of (`timestamp`, `event_id`)."""
+        if query.limit < 1:
+            return ()
         answer = await self._channel.ask(rpc.QUERY_EVENTS, lambda: write_query(query), self._query_timeout)
         return [read_event(each) for each in answer.events]
 

@@ -18,7 +18,7 @@ from extauthz.model.lifecycle import (
 from extauthz.providers import remote_rpc as rpc
 from extauthz.providers.remote_base import RemotePart
 from extauthz.providers.remote_change_messages import (
-    int32_limit,
+    page_limit,
     read_audit,
     read_change,
     read_id,
@@ -28,6 +28,7 @@ from extauthz.providers.remote_change_messages import (
 from extauthz.providers.remote_tenant_messages import (
     read_lifecycle_answer,
     read_tenant,
+    read_tenant_answer,
     read_transition,
     write_billing,
     write_standings,
@@ -95,17 +96,17 @@ class RemoteLifecycle(RemoteAudit):
     async def get_tenant(self, tenant_id: str) -> Tenant | None:
         """The tenant, None where there is none."""
         answer = await self._change(rpc.GET_TENANT, lambda: admin.GetTenantRequest(tenant_id=tenant_id))
-        if not answer.HasField("tenant"):
-            return None
-        tenant = read_tenant(answer.tenant)
-        if tenant.tenant_id != tenant_id:
+        tenant = read_tenant_answer(answer)
+        if tenant is not None and tenant.tenant_id != tenant_id:
             raise InvalidRecord(f"asked for tenant {tenant_id!r}, the answer is another one")
         return tenant
 
     async def list_tenants(self, after: str = "", limit: int = 100) -> Sequence[Tenant]:
-        """Tenants with an id above `after` in the order of their ids, at most `limit`."""
+        """Tenants with an id above `after` in the order of their ids, at most `limit` and 1000."""
+        if limit < 1:
+            return ()
         answer = await self._change(
-            rpc.LIST_TENANTS, lambda: admin.ListTenantsRequest(after=after, limit=int32_limit(limit))
+            rpc.LIST_TENANTS, lambda: admin.ListTenantsRequest(after=after, limit=page_limit(limit))
         )
         return [read_tenant(each) for each in answer.tenants]
 

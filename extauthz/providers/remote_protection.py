@@ -7,7 +7,7 @@ from extauthz.model.protection import Charge, ChargeResult, Usage
 from extauthz.providers import remote_rpc as rpc
 from extauthz.providers.remote_base import Remote
 from extauthz.providers.remote_channel import RemoteChannel
-from extauthz.providers.remote_protection_messages import read_result, read_usage, write_charge
+from extauthz.providers.remote_protection_messages import read_result, read_usage, write_charge, write_clearing
 
 
 class RemoteProtection(Remote):
@@ -47,4 +47,4 @@ class RemoteProtection(Remote):
 
     async def clear(self, tenant_id: str | None) -> None:
         """Forget rate and burst state and the day's counts of one tenant, or of all for None."""
-        await self._channel.ask(rpc.CLEAR_USAGE, lambda: pb.ClearUsageRequest(tenant_id=tenant_id), self._changes)
+        await self._channel.ask(rpc.CLEAR_USAGE, lambda: write_clearing(tenant_id), self._changes)

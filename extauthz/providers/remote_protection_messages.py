@@ -7,6 +7,7 @@ from extauthz._gen.provider.v1 import protection_pb2 as pb
 from extauthz.errors import InvalidRecord
 from extauthz.model.billing import Limits
 from extauthz.model.protection import CHARGED, Charge, ChargeResult, Dimension, Exceeded, RateStatus, Usage
+from extauthz.providers.remote_change_messages import read_new_id
 from extauthz.providers.remote_words import DIMENSIONS
 
 _ORDER: Final = {dimension: place for place, dimension in enumerate(CHARGED)}
@@ -33,13 +34,11 @@ def read_charge(message: pb.ChargeRequest) -> Charge:
     """A charge.
 
     Raises:
-        InvalidRecord: it names no tenant or a dimension that is not known here, or counts backwards.
+        InvalidRecord: it names no tenant, blocks by no dimension at all (0), or counts backwards.
     """
     limits = message.limits
-    if not message.tenant_id:
-        raise InvalidRecord("a charge names no tenant")
     return Charge(
-        tenant_id=message.tenant_id,
+        tenant_id=read_new_id(message.tenant_id),
         limits=Limits(
             rate=read_count(limits.rate) if limits.HasField("rate") else None,
             burst=read_count(limits.burst) if limits.HasField("burst") else None,
@@ -50,10 +49,18 @@ def read_charge(message: pb.ChargeRequest) -> Charge:
                 read_count(limits.max_cost_per_day_micros) if limits.HasField("max_cost_per_day_micros") else None
             ),
         ),
-        blocking=frozenset(DIMENSIONS.member(each) for each in message.blocking),
+        blocking=_read_blocking(message.blocking),
         cost=read_count(message.cost_micros),
         commit=not message.dry_run,
     )
+
+
+def _read_blocking(numbers: Iterable[int]) -> frozenset[Dimension]:
+    """A dimension of a newer version is passed over: its limit is in a field that is skipped, so nothing can exceed it here.
+
+    Refusing it would be worse: every charge of that client would go uncounted, and no circuit would open.
+    """
+    return frozenset(DIMENSIONS.member(each) for each in numbers if each in DIMENSIONS or not each)
 
 
 def write_result(result: ChargeResult) -> pb.ChargeResponse:
@@ -114,6 +121,27 @@ def _read_rate(message: pb.RateStatus) -> RateStatus:
 
 def _in_order(dimensions: Iterable[Dimension]) -> tuple[Dimension, ...]:
     return tuple(sorted(dimensions, key=_ORDER.__getitem__))
+
+
+def write_clearing(tenant_id: str | None) -> pb.ClearUsageRequest:
+    """Whose usage is to be forgotten; None: everybody's."""
+    if tenant_id is None:
+        return pb.ClearUsageRequest(all=pb.AllTenants())
+    return pb.ClearUsageRequest(tenant_id=tenant_id)
+
+
+def read_clearing(message: pb.ClearUsageRequest) -> str | None:
+    """Whose usage is to be forgotten; None: everybody's.
+
+    Raises:
+        InvalidRecord: it does not say whose, or names no tenant.
+    """
+    match message.WhichOneof("whose"):
+        case "tenant_id":
+            return read_new_id(message.tenant_id)
+        case "all":
+            return None
+    raise InvalidRecord("a clearing says neither whose usage nor that it is everybody's")
 
 
 def write_usage(usage: Usage) -> pb.Usage:

@@ -9,7 +9,7 @@ from extauthz.errors import ExtauthzError, ProviderTimeout
 from extauthz.model.changed import StoredChange
 from extauthz.providers import remote_rpc as rpc
 from extauthz.providers.remote_base import RemotePart, RemoteTimeouts
-from extauthz.providers.remote_change_messages import int32_limit
+from extauthz.providers.remote_change_messages import page_limit
 from extauthz.providers.remote_channel import RemoteChannel
 from extauthz.providers.remote_event_messages import read_changes
 
@@ -31,10 +31,10 @@ class RemoteReplicas(RemotePart):
         return answer.seq
 
     async def changes_after(self, seq: int, limit: int = 1000) -> Sequence[StoredChange]:
-        """The changes above `seq` in their order, at most `limit`."""
-        answer = await self._change(
-            rpc.LIST_CHANGES, lambda: pb.ListChangesRequest(after=seq, limit=int32_limit(limit))
-        )
+        """The changes above `seq` in their order, at most `limit` and 1000."""
+        if limit < 1:
+            return ()
+        answer = await self._change(rpc.LIST_CHANGES, lambda: pb.ListChangesRequest(after=seq, limit=page_limit(limit)))
         self._seen = max(seq, answer.changes[-1].seq if answer.changes else 0)
         return read_changes(answer)
 

@@ -17,6 +17,7 @@ Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
 
 PACKAGE: Final = "extauthz.provider.v1"
+_ADMINISTRATION: Final = frozenset({"AuditService", "LeaseService"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class Rpc(Generic[Q, A]):
     method: str
     request: type[Q]
     answer: type[A]
+
+    @property
+    def administers(self) -> bool:
+        """Whether it is about what an operator or a replica of this service changes, not about what is asked for a request."""
+        return self.service.endswith("AdminService") or self.service in _ADMINISTRATION or self.method == "ClearUsage"
 
     @property
     def path(self) -> str:

@@ -74,6 +74,27 @@ def read_tenant(message: admin.Tenant) -> Tenant:
     )
 
 
+def write_tenant_answer(tenant: Tenant | None) -> admin.GetTenantResponse:
+    """The answer to the question for a tenant; None: there is no such tenant."""
+    if tenant is None:
+        return admin.GetTenantResponse(no_such_tenant=lifecycle_pb2.NoSuchTenant())
+    return admin.GetTenantResponse(tenant=write_tenant(tenant))
+
+
+def read_tenant_answer(message: admin.GetTenantResponse) -> Tenant | None:
+    """The answer to the question for a tenant; None: there is no such tenant.
+
+    Raises:
+        InvalidRecord: it cannot be read, or says nothing.
+    """
+    match message.WhichOneof("answer"):
+        case "tenant":
+            return read_tenant(message.tenant)
+        case "no_such_tenant":
+            return None
+    raise InvalidRecord("an answer says neither what the tenant is nor that there is none")
+
+
 def write_transition(made: Transition) -> admin.TransitionTenantResponse:
     """A move; the tenant is the one that was asked for."""
     return admin.TransitionTenantResponse(

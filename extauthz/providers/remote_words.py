@@ -43,6 +43,10 @@ class Words(Generic[E, V]):
         except KeyError:
             raise InvalidRecord(f"{member} has no number in this contract") from None
 
+    def __contains__(self, number: int) -> bool:
+        """Whether the number stands for a member that is known here."""
+        return number in self._members
+
     def member(self, number: int) -> E:
         """The member.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import traceback
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final, NoReturn, Self, TypeAlias
@@ -127,15 +128,15 @@ class ProviderServer:
             with trace.tracing(_traceparent(context)):
                 try:
                     return await served.answer(message, _seconds(context))
-                except asyncio.CancelledError:
+                except asyncio.CancelledError as error:
                     task = asyncio.current_task()
                     if task is None or task.cancelling():
                         raise
-                    await _refuse(context, _internal(served, "CancelledError"))  # or the caller would wait for ever
+                    await _refuse(context, _internal(served, error))  # or the caller would wait for ever
                 except ExtauthzError as error:
                     await _refuse(context, _bad(error) if isinstance(error, BadRequest) else refusal_of(error))
                 except Exception as error:  # noqa: BLE001 - grpc.aio would tell the caller the error's text
-                    await _refuse(context, _internal(served, type(error).__name__))
+                    await _refuse(context, _internal(served, error))
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -171,8 +172,15 @@ def _bad(error: ExtauthzError) -> Refusal:
     return Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 
-def _internal(served: AnyServed, error: str) -> Refusal:
-    _log.error("provider_call_failed", service=served.rpc.service, method=served.rpc.method, error=error)
+def _internal(served: AnyServed, error: BaseException) -> Refusal:
+    """The log is told the error's class and its places in the code. Its text stays out: it may quote a request or a secret."""
+    _log.error(
+        "provider_call_failed",
+        service=served.rpc.service,
+        method=served.rpc.method,
+        error=type(error).__name__,
+        places="".join(traceback.format_tb(error.__traceback__)),
+    )
     return Refusal(grpc.StatusCode.INTERNAL, "internal error")
 
 

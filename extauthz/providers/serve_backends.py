@@ -35,6 +35,9 @@ class Backends:
 
     `store` is where tenants, standing and keys can be changed: one object that keeps all three, because a change may concern
     them together. None: they can be looked up, and not changed from there.
+
+    With `read_only` no call that administers is served, whatever there is, and uses of keys are noted without renewed hashes:
+    look-ups, charges, reports of usage, events and the change log are left.
     """
 
     lifecycle: LifecycleProvider | None = None
@@ -45,6 +48,7 @@ class Backends:
     events: EventStore | None = None
     changes: ChangeLog | None = None
     leases: ReplicaLeases | None = None
+    read_only: bool = False
 
     def calls(self, stopping: asyncio.Event) -> list[AnyServed]:
         """The calls that can be answered."""
@@ -56,13 +60,13 @@ class Backends:
 
         add(self.lifecycle, lifecycle_calls)
         add(self.billing, billing_calls)
-        add(self.credentials, credential_calls)
+        add(self.credentials, lambda provider: credential_calls(provider, renewing=not self.read_only))
         add(self.store, administration_calls)
         add(self.protection, protection_calls)
         add(self.events, event_calls)
         add(self.changes, lambda log: change_calls(log, stopping))
         add(self.leases, lease_calls)
-        return served
+        return [each for each in served if not (self.read_only and each.rpc.administers)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

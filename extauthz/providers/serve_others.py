@@ -6,9 +6,21 @@ from typing import Final
 from extauthz._gen.provider.v1 import events_pb2, protection_pb2, replicas_pb2
 from extauthz.ports import ChangeLog, EventStore, ProtectionProvider, ReplicaLeases
 from extauthz.providers import remote_rpc as rpc
-from extauthz.providers.remote_change_messages import int32_limit, read_id, read_time
+from extauthz.providers.remote_change_messages import (
+    page_limit,
+    read_id,
+    read_idempotency_key,
+    read_new_id,
+    read_time,
+)
 from extauthz.providers.remote_event_messages import read_event, read_query, write_changes, write_event
-from extauthz.providers.remote_protection_messages import read_charge, read_count, write_result, write_usage
+from extauthz.providers.remote_protection_messages import (
+    read_charge,
+    read_clearing,
+    read_count,
+    write_result,
+    write_usage,
+)
 from extauthz.providers.serve_calls import AnyServed, Served
 
 _LONGEST_WAIT: Final = 30.0
@@ -26,13 +38,13 @@ def protection_calls(provider: ProtectionProvider) -> list[AnyServed]:
         Served(
             rpc.RECORD_USAGE,
             lambda q: provider.record_usage(
-                read_id(q.tenant_id), read_count(q.cost_micros), read_id(q.idempotency_key)
+                read_new_id(q.tenant_id), read_count(q.cost_micros), read_idempotency_key(q.idempotency_key)
             ),
             lambda usage: protection_pb2.RecordUsageResponse(usage=write_usage(usage)),
         ),
         Served(
             rpc.CLEAR_USAGE,
-            lambda q: provider.clear(q.tenant_id if q.HasField("tenant_id") else None),
+            lambda q: provider.clear(read_clearing(q)),
             lambda _: protection_pb2.ClearUsageResponse(),
         ),
     ]
@@ -63,7 +75,7 @@ def change_calls(log: ChangeLog, stopping: asyncio.Event) -> list[AnyServed]:
             lambda _: log.last_change(),
             lambda seq: replicas_pb2.GetLastChangeResponse(seq=seq),
         ),
-        Served(rpc.LIST_CHANGES, lambda q: log.changes_after(q.after, int32_limit(q.limit)), write_changes),
+        Served(rpc.LIST_CHANGES, lambda q: log.changes_after(q.after, page_limit(q.limit)), write_changes),
         Served(
             rpc.WAIT_FOR_CHANGE,
             lambda q: _wait(log, q.after, min(read_time(q.seconds), _LONGEST_WAIT), stopping),

@@ -1,11 +1,13 @@
 """The calls about tenants, standing and keys, answered by any backend of ours."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from extauthz._gen.provider.v1 import administration_pb2 as admin
 from extauthz._gen.provider.v1 import credentials_pb2
 from extauthz.errors import ImportConflict
 from extauthz.model.billing import BillingRecord
+from extauthz.model.identity import KeyUse
 from extauthz.model.lifecycle import Change, Tenant
 from extauthz.ports import (
     AuditTrail,
@@ -19,27 +21,26 @@ from extauthz.ports import (
 )
 from extauthz.providers import remote_rpc as rpc
 from extauthz.providers.remote_change_messages import (
-    int32_limit,
-    read_audit,
+    page_limit,
     read_change,
-    read_id,
+    read_new_id,
+    read_owner_id,
     write_audit,
     write_change,
 )
-from extauthz.providers.remote_key_messages import read_key, read_uses, write_key, write_key_answer
+from extauthz.providers.remote_key_messages import read_uses, write_key, write_key_answer
 from extauthz.providers.remote_tenant_messages import (
-    read_billing,
-    read_standings,
-    read_tenant,
     write_billing,
     write_billing_answer,
     write_lifecycle_answer,
     write_standings,
     write_tenant,
+    write_tenant_answer,
     write_transition,
 )
 from extauthz.providers.remote_words import BILLING_STATES, LIFECYCLE_STATES, ONBOARDING
 from extauthz.providers.serve_calls import AnyServed, Served
+from extauthz.providers.serve_requests import new_audit, new_key, new_plan, new_standing, new_standings, new_tenant
 
 # Look-ups
 
@@ -54,16 +55,20 @@ def billing_calls(provider: BillingProvider) -> list[AnyServed]:
     return [Served(rpc.FIND_BILLING, lambda q: provider.find_billing(q.tenant_id), write_billing_answer)]
 
 
-def credential_calls(provider: CredentialProvider) -> list[AnyServed]:
-    """CredentialService."""
+def credential_calls(provider: CredentialProvider, *, renewing: bool) -> list[AnyServed]:
+    """CredentialService. Without `renewing` a use of a key never replaces its hash."""
     return [
         Served(rpc.FIND_KEY, lambda q: provider.find_key(q.key_id), write_key_answer),
         Served(
             rpc.RECORD_USES,
-            lambda q: provider.record_uses(read_uses(q)),
+            lambda q: provider.record_uses(read_uses(q) if renewing else [_time_alone(use) for use in read_uses(q)]),
             lambda _: credentials_pb2.RecordUsesResponse(),
         ),
     ]
+
+
+def _time_alone(use: KeyUse) -> KeyUse:
+    return replace(use, secret_hash=None, hash_pepper=None)
 
 
 # Administration
@@ -83,7 +88,7 @@ def _audit(trail: AuditTrail) -> list[AnyServed]:
         ),
         Served(
             rpc.ADD_RECORDS,
-            lambda q: trail.note([read_audit(each) for each in q.records]),
+            lambda q: trail.note([new_audit(each) for each in q.records]),
             lambda _: admin.AddRecordsResponse(),
         ),
     ]
@@ -94,27 +99,27 @@ def _tenants(store: LifecycleStore) -> list[AnyServed]:
         Served(
             rpc.CREATE_TENANT,
             lambda q: store.create_tenant(
-                read_tenant(q.tenant),
+                new_tenant(q.tenant),
                 read_change(q.change),
-                read_billing(q.billing) if q.HasField("billing") else None,
+                new_standing(q.billing) if q.HasField("billing") else None,
             ),
             lambda _: admin.CreateTenantResponse(),
         ),
         Served(
             rpc.IMPORT_TENANTS,
             lambda q: _import(
-                store, [read_tenant(each) for each in q.tenants], read_change(q.change), read_standings(q.billing)
+                store, [new_tenant(each) for each in q.tenants], read_change(q.change), new_standings(q.billing)
             ),
             lambda answer: answer,
         ),
         Served(
             rpc.GET_TENANT,
             lambda q: store.get_tenant(q.tenant_id),
-            lambda tenant: admin.GetTenantResponse(tenant=None if tenant is None else write_tenant(tenant)),
+            write_tenant_answer,
         ),
         Served(
             rpc.LIST_TENANTS,
-            lambda q: store.list_tenants(q.after, int32_limit(q.limit)),
+            lambda q: store.list_tenants(q.after, page_limit(q.limit)),
             lambda tenants: admin.ListTenantsResponse(tenants=[write_tenant(each) for each in tenants]),
         ),
     ]
@@ -134,7 +139,7 @@ def _moves(store: LifecycleStore) -> list[AnyServed]:
     return [
         Served(
             rpc.SET_ONBOARDING,
-            lambda q: store.set_onboarding(read_id(q.tenant_id), ONBOARDING.member(q.to), read_change(q.change)),
+            lambda q: store.set_onboarding(read_new_id(q.tenant_id), ONBOARDING.member(q.to), read_change(q.change)),
             lambda moved: admin.SetOnboardingResponse(
                 before=ONBOARDING.number(moved[0]), after=ONBOARDING.number(moved[1])
             ),
@@ -142,7 +147,7 @@ def _moves(store: LifecycleStore) -> list[AnyServed]:
         Served(
             rpc.TRANSITION_TENANT,
             lambda q: store.transition(
-                read_id(q.tenant_id),
+                read_new_id(q.tenant_id),
                 LIFECYCLE_STATES.member(q.to),
                 read_change(q.change),
                 revoke_keys=q.revoke_keys,
@@ -151,7 +156,7 @@ def _moves(store: LifecycleStore) -> list[AnyServed]:
         ),
         Served(
             rpc.PLAN_TERMINATION,
-            lambda q: store.plan_termination(read_id(q.tenant_id), read_change(q.change)),
+            lambda q: store.plan_termination(read_new_id(q.tenant_id), read_change(q.change)),
             lambda planned: admin.PlanTerminationResponse(planned=planned),
         ),
         Served(
@@ -172,10 +177,10 @@ def _billing(store: BillingStore) -> list[AnyServed]:
         Served(
             rpc.SET_BILLING,
             lambda q: store.set_billing(
-                read_id(q.tenant_id),
+                read_new_id(q.tenant_id),
                 read_change(q.change),
-                state=BILLING_STATES.member(q.state) if q.state else None,
-                plan_id=q.plan_id if q.HasField("plan_id") else None,
+                state=BILLING_STATES.member(q.state) if q.HasField("state") else None,
+                plan_id=new_plan(q),
             ),
             lambda moved: admin.SetBillingResponse(
                 before=None if moved[0] is None else write_billing(moved[0]), after=write_billing(moved[1])
@@ -193,7 +198,7 @@ def _keys(store: CredentialStore) -> list[AnyServed]:
     return [
         Served(
             rpc.ISSUE_KEY,
-            lambda q: store.issue_key(read_key(q.key), read_change(q.change), require_active=q.require_active),
+            lambda q: store.issue_key(new_key(q.key), read_change(q.change), require_active=q.require_active),
             lambda _: admin.IssueKeyResponse(),
         ),
         Served(
@@ -203,12 +208,12 @@ def _keys(store: CredentialStore) -> list[AnyServed]:
         ),
         Served(
             rpc.REVOKE_KEY,
-            lambda q: store.revoke_key(read_id(q.tenant_id), read_id(q.key_id), read_change(q.change)),
+            lambda q: store.revoke_key(read_owner_id(q.tenant_id), read_new_id(q.key_id), read_change(q.change)),
             lambda key: admin.RevokeKeyResponse(key=write_key(key)),
         ),
         Served(
             rpc.REVOKE_ALL_KEYS,
-            lambda q: store.revoke_all(read_id(q.tenant_id), read_change(q.change)),
+            lambda q: store.revoke_all(read_owner_id(q.tenant_id), read_change(q.change)),
             lambda ids: admin.RevokeAllKeysResponse(key_ids=ids),
         ),
     ]

@@ -142,6 +142,7 @@ async def test_an_error_of_a_backend_is_told_to_the_log_and_not_to_the_caller(er
     [entry] = logs
     assert entry["event"] == "provider_call_failed"
     assert (entry["method"], entry["error"]) == ("FindLifecycle", type(error).__name__)
+    assert "in find_lifecycle" in entry["places"], "where in the backend"
     assert "secret" not in repr(entry)
 
 

@@ -13,6 +13,7 @@ from extauthz import errors
 from extauthz._gen.provider.v1 import (
     administration_pb2,
     billing_pb2,
+    common_pb2,
     credentials_pb2,
     events_pb2,
     lifecycle_pb2,
@@ -68,6 +69,16 @@ def test_the_table_of_calls_is_that_of_the_contracts() -> None:
     assert FIND_KEY.path == "/extauthz.provider.v1.CredentialService/FindKey"
 
 
+def test_the_contracts_compile_for_go_java_and_c_sharp_as_they_are() -> None:
+    """protoc-gen-go refuses a file that does not say where its code goes."""
+    files = (administration_pb2, billing_pb2, common_pb2, credentials_pb2, events_pb2, lifecycle_pb2, protection_pb2)
+    for file in (*files, replicas_pb2):
+        options = file.DESCRIPTOR.GetOptions()
+        assert options.go_package == "extauthz/provider/v1;providerv1"
+        assert (options.java_package, options.java_multiple_files) == ("extauthz.provider.v1", True)
+        assert options.csharp_namespace == "Extauthz.Provider.V1"
+
+
 # Statuses
 
 
@@ -86,7 +97,7 @@ KEPT = [
 @pytest.mark.parametrize("error", KEPT, ids=lambda error: type(error).__name__)
 def test_an_error_arrives_as_what_it_was(error: ExtauthzError) -> None:
     arrived = error_of(refusal_of(error), lookup=False)
-    assert (type(arrived), str(arrived)) == (type(error), str(error))
+    assert (type(arrived), str(arrived)) == (type(error), f'the provider says "{error}"')
 
 
 @pytest.mark.parametrize("error", [ProviderError("down"), ProviderBusy("full"), ConfigError("odd")])
@@ -145,7 +156,23 @@ def test_a_proxy_that_answers_for_a_provider_takes_no_tenant_out_of_service(code
 
 def test_a_long_story_is_cut() -> None:
     assert len(refusal_of(ProviderError("x" * 5_000)).details) == 300
-    assert len(str(error_of(Refusal(grpc.StatusCode.NOT_FOUND, "x" * 5_000), lookup=False))) == 300
+    said = str(error_of(Refusal(grpc.StatusCode.NOT_FOUND, "x" * 5_000), lookup=False))
+    assert said == f'the provider says "{"x" * 120}"'
+
+
+@pytest.mark.parametrize("lookup", [True, False])
+@given(details=st.text())
+def test_what_a_provider_says_is_quoted_on_one_line(details: str, *, lookup: bool) -> None:
+    said = str(error_of(Refusal(grpc.StatusCode.INTERNAL, details), lookup=lookup))
+    assert said.isprintable()
+    assert len(said) < 160
+    assert said == "INTERNAL: INTERNAL" or (said.startswith('INTERNAL: the provider says "') and said.count('"') == 2)
+
+
+def test_what_cannot_be_shown_is_left_out() -> None:
+    details = 'no\r\n\x1b[31m "error"\u202e: ключ\ud800'
+    refusal = Refusal(grpc.StatusCode.DATA_LOSS, details)
+    assert str(error_of(refusal, lookup=True)) == "the provider says \"no[31m 'error': ключ\""
 
 
 # Addresses

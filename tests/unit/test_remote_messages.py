@@ -1,6 +1,7 @@
 """Values as messages and back, whatever they hold."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -36,6 +37,7 @@ INT64 = 2**63 - 1
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
 ids = text.filter(bool)
+new_ids = st.from_regex(re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII), fullmatch=True)
 times = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, INT64)
 actors = st.builds(Actor, type=st.sampled_from(ActorType), id=ids)
@@ -68,7 +70,7 @@ limits = st.builds(
 )
 charges = st.builds(
     Charge,
-    tenant_id=ids,
+    tenant_id=new_ids,
     limits=limits,
     blocking=st.frozensets(st.sampled_from(CHARGED)),
     cost=counts,
@@ -100,7 +102,7 @@ queries = st.builds(
     types=st.frozensets(st.sampled_from(EventType)),
     sources=st.frozensets(st.sampled_from(EventSource)),
     after=st.none() | st.tuples(times, text),
-    limit=st.integers(0, 2**31 - 1),
+    limit=st.integers(1, 1000),
 )
 
 
@@ -122,6 +124,11 @@ queries = st.builds(
             tenants.write_tenant,
             tenants.read_tenant,
         ),
+        (
+            st.none() | st.builds(Tenant, tenant_id=ids, name=text, record=lifecycles, created_at=times),
+            tenants.write_tenant_answer,
+            tenants.read_tenant_answer,
+        ),
         (billings, tenants.write_billing, tenants.read_billing),
         (st.none() | billings, tenants.write_billing_answer, tenants.read_billing_answer),
         (st.dictionaries(ids, billings, max_size=3), tenants.write_standings, tenants.read_standings),
@@ -129,6 +136,7 @@ queries = st.builds(
         (st.none() | api_keys, keys.write_key_answer, keys.read_key_answer),
         (st.lists(uses, max_size=3), keys.write_uses, keys.read_uses),
         (charges, protection.write_charge, protection.read_charge),
+        (st.none() | new_ids, protection.write_clearing, protection.read_clearing),
         (
             st.builds(Usage, requests_today=counts, cost_today=counts),
             protection.write_usage,
@@ -229,6 +237,36 @@ def test_an_empty_answer_never_takes_a_tenant_out_of_service() -> None:
         tenants.read_billing_answer(type(tenants.write_billing_answer(None))())
     with pytest.raises(InvalidRecord):
         keys.read_key_answer(type(keys.write_key_answer(None))())
+    with pytest.raises(InvalidRecord):
+        tenants.read_tenant_answer(type(tenants.write_tenant_answer(None))())
+
+
+def test_an_empty_clearing_clears_nobody() -> None:
+    with pytest.raises(InvalidRecord, match="everybody"):
+        protection.read_clearing(protection_pb2.ClearUsageRequest())
+    with pytest.raises(InvalidRecord, match="an id must"):
+        protection.read_clearing(protection_pb2.ClearUsageRequest(tenant_id=""))
+
+
+def test_a_dimension_of_a_newer_version_is_passed_over_and_none_at_all_is_refused() -> None:
+    blocking = [protection_pb2.DIMENSION_RATE, 5, 99, -1]
+    newer = protection_pb2.ChargeRequest(tenant_id="acme", blocking=blocking)  # type: ignore[arg-type] # numbers of a newer version
+    assert protection.read_charge(newer).blocking == {Dimension.RATE}
+    forgotten = protection_pb2.ChargeRequest(tenant_id="acme", blocking=[protection_pb2.DIMENSION_UNSPECIFIED])
+    with pytest.raises(InvalidRecord, match="0"):
+        protection.read_charge(forgotten)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 129, "x" * 1_000_000, "a\nb", "\x7f", "ключ", "run-1\n"])
+def test_what_is_no_idempotency_key_is_refused(key: str) -> None:
+    with pytest.raises(InvalidRecord, match="1 to 128") as refused:
+        changes.read_idempotency_key(key)
+    assert len(str(refused.value)) < 100
+
+
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=128))
+def test_any_printable_ascii_is_an_idempotency_key(key: str) -> None:
+    assert changes.read_idempotency_key(key) == key
 
 
 @pytest.mark.parametrize("number", [0, 99, -1])
@@ -292,6 +330,8 @@ def test_a_query_for_a_type_of_a_newer_version_is_not_answered_with_everything()
         events.read_query(events_pb2.QueryEventsRequest(event_types=["tenant_cloned"]))
 
 
-@pytest.mark.parametrize(("limit", "sent"), [(-5, 0), (0, 0), (7, 7), (2**40, 2**31 - 1)])
+@pytest.mark.parametrize(
+    ("limit", "sent"), [(-5, 1), (0, 1), (1, 1), (7, 7), (1000, 1000), (1001, 1000), (2**40, 1000)]
+)
 def test_a_limit_stays_in_its_bounds(limit: int, sent: int) -> None:
-    assert changes.int32_limit(limit) == sent
+    assert changes.page_limit(limit) == sent

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extauthz._gen.provider.v1 import administration_pb2 as admin
-from extauthz._gen.provider.v1 import credentials_pb2, lifecycle_pb2, replicas_pb2
+from extauthz._gen.provider.v1 import credentials_pb2, events_pb2, lifecycle_pb2, replicas_pb2
 from extauthz.errors import ImportConflict, InvalidRecord, NotSupported, ProviderError, ProviderTimeout
 from extauthz.model.billing import Limits
 from extauthz.model.event import EventQuery
@@ -171,6 +172,32 @@ async def test_the_record_of_another_is_none_of_the_one_that_was_asked_for() -> 
     tenant = admin.GetTenantResponse(tenant=admin.Tenant(tenant_id="other", record=record))
     with pytest.raises(InvalidRecord, match="another"):
         await RemoteStore(Scripted(tenant.SerializeToString())).get_tenant(ACME)
+
+
+@in_virtual_time
+async def test_a_page_has_1_to_1000_and_none_is_not_asked_for() -> None:
+    channel = Scripted()
+    store, events = RemoteStore(channel), RemoteEvents(channel)
+    for limit in (0, -1):
+        assert not await store.list_tenants(limit=limit)
+        assert not await store.changes_after(0, limit)
+        assert not await events.query(replace(QUERY, limit=limit))
+    assert channel.calls == []
+    await store.list_tenants(limit=2**40)
+    await store.changes_after(0, 2**40)
+    await events.query(replace(QUERY, limit=2**40))
+    kinds: tuple[Any, ...] = (admin.ListTenantsRequest, replicas_pb2.ListChangesRequest, events_pb2.QueryEventsRequest)
+    asked = [kind.FromString(message) for kind, (_, message, _) in zip(kinds, channel.calls, strict=True)]
+    assert [each.limit for each in asked] == [1000, 1000, 1000]
+
+
+@in_virtual_time
+async def test_what_an_operator_leaves_as_it_was_is_not_sent() -> None:
+    channel = Scripted(ProviderError("down"))
+    with pytest.raises(ProviderError):
+        await RemoteStore(channel).set_billing(ACME, a_change(), plan_id="pro")
+    sent = admin.SetBillingRequest.FromString(channel.calls[0][1])
+    assert (sent.HasField("state"), sent.plan_id) == (False, "pro")
 
 
 @in_virtual_time

@@ -35,6 +35,7 @@ class Tenant(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
+    """See Ids in common.proto; never `_system`."""
     name: _builtins.str
     created_at: _builtins.float
     """Unix seconds."""
@@ -278,20 +279,24 @@ class GetTenantResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_FIELD_NUMBER: _builtins.int
+    NO_SUCH_TENANT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def tenant(self) -> Global___Tenant:
-        """Not set: there is none."""
-
+    def tenant(self) -> Global___Tenant: ...
+    @_builtins.property
+    def no_such_tenant(self) -> _lifecycle_pb2.NoSuchTenant: ...
     def __init__(
         self,
         *,
         tenant: Global___Tenant | None = ...,
+        no_such_tenant: _lifecycle_pb2.NoSuchTenant | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "no_such_tenant", b"no_such_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "no_such_tenant", b"no_such_tenant", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["tenant", "no_such_tenant"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
 
 Global___GetTenantResponse: _TypeAlias = GetTenantResponse  # noqa: Y015
 
@@ -304,6 +309,7 @@ class ListTenantsRequest(_message.Message):
     after: _builtins.str
     """Only ids above this one; empty: from the first."""
     limit: _builtins.int
+    """At most so many, 1 to 1000."""
     def __init__(
         self,
         *,
@@ -552,9 +558,8 @@ class SetBillingRequest(_message.Message):
     PLAN_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     state: _billing_pb2.BillingState.ValueType
-    """UNSPECIFIED: as it was."""
-    plan_id: _builtins.str
     """Not set: as it was."""
+    plan_id: _builtins.str
     @_builtins.property
     def change(self) -> _common_pb2.Change: ...
     def __init__(
@@ -562,16 +567,21 @@ class SetBillingRequest(_message.Message):
         *,
         tenant_id: _builtins.str = ...,
         change: _common_pb2.Change | None = ...,
-        state: _billing_pb2.BillingState.ValueType = ...,
+        state: _billing_pb2.BillingState.ValueType | None = ...,
         plan_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_plan_id", b"_plan_id", "change", b"change", "plan_id", b"plan_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_plan_id", b"_plan_id", "_state", b"_state", "change", b"change", "plan_id", b"plan_id", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_plan_id", b"_plan_id", "change", b"change", "plan_id", b"plan_id", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_plan_id", b"_plan_id", "_state", b"_state", "change", b"change", "plan_id", b"plan_id", "state", b"state", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__plan_id: _TypeAlias = _typing.Literal["plan_id"]  # noqa: Y015
     _WhichOneofArgType__plan_id: _TypeAlias = _typing.Literal["_plan_id", b"_plan_id"]  # noqa: Y015
+    _WhichOneofReturnType__state: _TypeAlias = _typing.Literal["state"]  # noqa: Y015
+    _WhichOneofArgType__state: _TypeAlias = _typing.Literal["_state", b"_state"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__plan_id) -> _WhichOneofReturnType__plan_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__state) -> _WhichOneofReturnType__state | None: ...
 
 Global___SetBillingRequest: _TypeAlias = SetBillingRequest  # noqa: Y015
 

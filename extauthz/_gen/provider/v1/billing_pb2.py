@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"extauthz/provider/v1/billing.proto\x12\x14\x65xtauthz.provider.v1\"d\n\rBillingRecord\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".extauthz.provider.v1.BillingState\x12\x14\n\x07plan_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_plan_id\"\'\n\x12\x46indBillingRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"\x8f\x01\n\x13\x46indBillingResponse\x12\x35\n\x06record\x18\x01 \x01(\x0b\x32#.extauthz.provider.v1.BillingRecordH\x00\x12\x37\n\x0bno_standing\x18\x02 \x01(\x0b\x32 .extauthz.provider.v1.NoStandingH\x00\x42\x08\n\x06\x61nswer\"\x0c\n\nNoStanding*\x99\x01\n\x0c\x42illingState\x12\x1d\n\x19\x42ILLING_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42ILLING_STATE_TRIAL\x10\x01\x12\x18\n\x14\x42ILLING_STATE_ACTIVE\x10\x02\x12\x1a\n\x16\x42ILLING_STATE_PAST_DUE\x10\x03\x12\x1b\n\x17\x42ILLING_STATE_SUSPENDED\x10\x04\x32t\n\x0e\x42illingService\x12\x62\n\x0b\x46indBilling\x12(.extauthz.provider.v1.FindBillingRequest\x1a).extauthz.provider.v1.FindBillingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"extauthz/provider/v1/billing.proto\x12\x14\x65xtauthz.provider.v1\"d\n\rBillingRecord\x12\x31\n\x05state\x18\x01 \x01(\x0e\x32\".extauthz.provider.v1.BillingState\x12\x14\n\x07plan_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_plan_id\"\'\n\x12\x46indBillingRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"\x8f\x01\n\x13\x46indBillingResponse\x12\x35\n\x06record\x18\x01 \x01(\x0b\x32#.extauthz.provider.v1.BillingRecordH\x00\x12\x37\n\x0bno_standing\x18\x02 \x01(\x0b\x32 .extauthz.provider.v1.NoStandingH\x00\x42\x08\n\x06\x61nswer\"\x0c\n\nNoStanding*\x99\x01\n\x0c\x42illingState\x12\x1d\n\x19\x42ILLING_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42ILLING_STATE_TRIAL\x10\x01\x12\x18\n\x14\x42ILLING_STATE_ACTIVE\x10\x02\x12\x1a\n\x16\x42ILLING_STATE_PAST_DUE\x10\x03\x12\x1b\n\x17\x42ILLING_STATE_SUSPENDED\x10\x04\x32t\n\x0e\x42illingService\x12\x62\n\x0b\x46indBilling\x12(.extauthz.provider.v1.FindBillingRequest\x1a).extauthz.provider.v1.FindBillingResponseBP\n\x14\x65xtauthz.provider.v1P\x01Z\x1f\x65xtauthz/provider/v1;providerv1\xaa\x02\x14\x45xtauthz.Provider.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'extauthz._gen.provider.v1.billing_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024extauthz.provider.v1P\001Z\037extauthz/provider/v1;providerv1\252\002\024Extauthz.Provider.V1'
   _globals['_BILLINGSTATE']._serialized_start=364
   _globals['_BILLINGSTATE']._serialized_end=517
   _globals['_BILLINGRECORD']._serialized_start=60

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!extauthz/provider/v1/common.proto\x12\x14\x65xtauthz.provider.v1\"B\n\x05\x41\x63tor\x12-\n\x04type\x18\x01 \x01(\x0e\x32\x1f.extauthz.provider.v1.ActorType\x12\n\n\x02id\x18\x02 \x01(\t\"d\n\x06\x43hange\x12*\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x1b.extauthz.provider.v1.Actor\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\n\n\x02\x61t\x18\x03 \x01(\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"{\n\x0b\x41uditRecord\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\x12,\n\x06\x63hange\x18\x05 \x01(\x0b\x32\x1c.extauthz.provider.v1.Change*l\n\tActorType\x12\x1a\n\x16\x41\x43TOR_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41\x43TOR_TYPE_HUMAN\x10\x01\x12\x16\n\x12\x41\x43TOR_TYPE_MACHINE\x10\x02\x12\x15\n\x11\x41\x43TOR_TYPE_SYSTEM\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!extauthz/provider/v1/common.proto\x12\x14\x65xtauthz.provider.v1\"B\n\x05\x41\x63tor\x12-\n\x04type\x18\x01 \x01(\x0e\x32\x1f.extauthz.provider.v1.ActorType\x12\n\n\x02id\x18\x02 \x01(\t\"d\n\x06\x43hange\x12*\n\x05\x61\x63tor\x18\x01 \x01(\x0b\x32\x1b.extauthz.provider.v1.Actor\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\n\n\x02\x61t\x18\x03 \x01(\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"{\n\x0b\x41uditRecord\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\x12,\n\x06\x63hange\x18\x05 \x01(\x0b\x32\x1c.extauthz.provider.v1.Change*l\n\tActorType\x12\x1a\n\x16\x41\x43TOR_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41\x43TOR_TYPE_HUMAN\x10\x01\x12\x16\n\x12\x41\x43TOR_TYPE_MACHINE\x10\x02\x12\x15\n\x11\x41\x43TOR_TYPE_SYSTEM\x10\x03\x42P\n\x14\x65xtauthz.provider.v1P\x01Z\x1f\x65xtauthz/provider/v1;providerv1\xaa\x02\x14\x45xtauthz.Provider.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'extauthz._gen.provider.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024extauthz.provider.v1P\001Z\037extauthz/provider/v1;providerv1\252\002\024Extauthz.Provider.V1'
   _globals['_ACTORTYPE']._serialized_start=354
   _globals['_ACTORTYPE']._serialized_end=462
   _globals['_ACTOR']._serialized_start=59

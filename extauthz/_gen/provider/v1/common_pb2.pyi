@@ -36,8 +36,17 @@ Status codes, where the status is not OK. The trailing metadata `extauthz-error`
 
 Look-ups and charges have no use for the first six lines; there such a code counts as no answer.
 
-Enums. 0 is never sent. A number that a reader does not know makes that one answer unreadable (as invalid_record), with
-no effect on others.
+Enums. 0 is never sent; what may be left out is `optional`. A number that a reader does not know makes that one answer unreadable
+(as invalid_record), with no effect on others. In a request such a number, or 0, is refused with INVALID_ARGUMENT and nothing is
+done: a state that is not known must not be acted upon. Only in ChargeRequest.blocking what is not known is passed over.
+
+Ids of tenants, plans and keys are `[A-Za-z0-9][A-Za-z0-9_.-]{0,127}`. Besides these there is the tenant `_system`, to whom
+operators' keys, their audit records and the system's own events belong; it is never created. A request that creates or changes
+something and holds another id is refused with INVALID_ARGUMENT, because nobody could manage that tenant afterwards. In a look-up
+any text may come: there is none of that id. Idempotency keys are 1 to 128 printable ASCII characters (0x20 to 0x7e).
+
+Limits of a page (`limit`) lie between 1 and 1000. What is below is taken for 1, what is above for 1000: a field that was left out
+asks for one and not for none or for everything.
 
 Times are Unix seconds as double: to a fraction of a microsecond exact in this century, and the same number on both sides.
 Money is int64 micro-units: whole millionths of the deployment's own unit, so that no sum ever rounds. 1250000 is 1.25.

@@ -35,7 +35,7 @@ class ApiKey(_message.Message):
     LAST_USED_AT_FIELD_NUMBER: _builtins.int
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
-    """16 characters; public."""
+    """16 characters of a-z and 2-7 where extauthz made it; public."""
     tenant_id: _builtins.str
     """`_system` for an operator's key."""
     secret_hash: _builtins.bytes

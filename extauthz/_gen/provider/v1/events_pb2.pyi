@@ -144,7 +144,7 @@ class QueryEventsRequest(_message.Message):
     """Unix seconds: start <= timestamp < end."""
     end: _builtins.float
     limit: _builtins.int
-    """At most so many."""
+    """At most so many, 1 to 1000."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Empty: all."""

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$extauthz/provider/v1/lifecycle.proto\x12\x14\x65xtauthz.provider.v1\"|\n\x0fLifecycleRecord\x12\x33\n\x05state\x18\x01 \x01(\x0e\x32$.extauthz.provider.v1.LifecycleState\x12\x34\n\nonboarding\x18\x02 \x01(\x0e\x32 .extauthz.provider.v1.Onboarding\")\n\x14\x46indLifecycleRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"\x98\x01\n\x15\x46indLifecycleResponse\x12\x37\n\x06record\x18\x01 \x01(\x0b\x32%.extauthz.provider.v1.LifecycleRecordH\x00\x12<\n\x0eno_such_tenant\x18\x02 \x01(\x0b\x32\".extauthz.provider.v1.NoSuchTenantH\x00\x42\x08\n\x06\x61nswer\"\x0e\n\x0cNoSuchTenant*\xaa\x01\n\x0eLifecycleState\x12\x1f\n\x1bLIFECYCLE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16LIFECYCLE_STATE_ACTIVE\x10\x01\x12\x1d\n\x19LIFECYCLE_STATE_SUSPENDED\x10\x02\x12\x1e\n\x1aLIFECYCLE_STATE_TERMINATED\x10\x03\x12\x1c\n\x18LIFECYCLE_STATE_ARCHIVED\x10\x04*Y\n\nOnboarding\x12\x1a\n\x16ONBOARDING_UNSPECIFIED\x10\x00\x12\x16\n\x12ONBOARDING_PENDING\x10\x01\x12\x17\n\x13ONBOARDING_COMPLETE\x10\x02\x32|\n\x10LifecycleService\x12h\n\rFindLifecycle\x12*.extauthz.provider.v1.FindLifecycleRequest\x1a+.extauthz.provider.v1.FindLifecycleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$extauthz/provider/v1/lifecycle.proto\x12\x14\x65xtauthz.provider.v1\"|\n\x0fLifecycleRecord\x12\x33\n\x05state\x18\x01 \x01(\x0e\x32$.extauthz.provider.v1.LifecycleState\x12\x34\n\nonboarding\x18\x02 \x01(\x0e\x32 .extauthz.provider.v1.Onboarding\")\n\x14\x46indLifecycleRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"\x98\x01\n\x15\x46indLifecycleResponse\x12\x37\n\x06record\x18\x01 \x01(\x0b\x32%.extauthz.provider.v1.LifecycleRecordH\x00\x12<\n\x0eno_such_tenant\x18\x02 \x01(\x0b\x32\".extauthz.provider.v1.NoSuchTenantH\x00\x42\x08\n\x06\x61nswer\"\x0e\n\x0cNoSuchTenant*\xaa\x01\n\x0eLifecycleState\x12\x1f\n\x1bLIFECYCLE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16LIFECYCLE_STATE_ACTIVE\x10\x01\x12\x1d\n\x19LIFECYCLE_STATE_SUSPENDED\x10\x02\x12\x1e\n\x1aLIFECYCLE_STATE_TERMINATED\x10\x03\x12\x1c\n\x18LIFECYCLE_STATE_ARCHIVED\x10\x04*Y\n\nOnboarding\x12\x1a\n\x16ONBOARDING_UNSPECIFIED\x10\x00\x12\x16\n\x12ONBOARDING_PENDING\x10\x01\x12\x17\n\x13ONBOARDING_COMPLETE\x10\x02\x32|\n\x10LifecycleService\x12h\n\rFindLifecycle\x12*.extauthz.provider.v1.FindLifecycleRequest\x1a+.extauthz.provider.v1.FindLifecycleResponseBP\n\x14\x65xtauthz.provider.v1P\x01Z\x1f\x65xtauthz/provider/v1;providerv1\xaa\x02\x14\x45xtauthz.Provider.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'extauthz._gen.provider.v1.lifecycle_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024extauthz.provider.v1P\001Z\037extauthz/provider/v1;providerv1\252\002\024Extauthz.Provider.V1'
   _globals['_LIFECYCLESTATE']._serialized_start=403
   _globals['_LIFECYCLESTATE']._serialized_end=573
   _globals['_ONBOARDING']._serialized_start=575

@@ -115,7 +115,8 @@ class ChargeRequest(_message.Message):
     @_builtins.property
     def blocking(self) -> _containers.RepeatedScalarFieldContainer[Global___Dimension.ValueType]:
         """The dimensions that stop the request when exceeded. The others are told and charged all the same; rate and burst
-        then stand at empty, never in debt.
+        then stand at empty, never in debt. Pass over a number that you do not know: its limit is a field of Limits that you do not
+        know either, so for you it is unlimited and never exceeded. Refuse 0.
         """
 
     def __init__(
@@ -183,7 +184,10 @@ class Exceeded(_message.Message):
     ALLOWED_FIELD_NUMBER: _builtins.int
     dimension: Global___Dimension.ValueType
     wait_us: _builtins.int
-    """Microseconds until this dimension alone would let the same request through; to midnight UTC for quota and cost."""
+    """Microseconds until this dimension alone would let the same request through; to midnight UTC for quota and cost. It is
+    believed: extauthz refuses the same again by itself, without asking, for that long and at most 1 s, unless the plan is changed
+    or usage is cleared through it.
+    """
     current: _builtins.int
     """The count before this request, and the limit: requests, or micro-units for cost."""
     allowed: _builtins.int
@@ -302,6 +306,7 @@ class RecordUsageRequest(_message.Message):
     cost_micros: _builtins.int
     """Not negative."""
     idempotency_key: _builtins.str
+    """1 to 128 printable ASCII characters."""
     def __init__(
         self,
         *,
@@ -344,22 +349,40 @@ class ClearUsageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
-    """Not set: of all tenants."""
+    @_builtins.property
+    def all(self) -> Global___AllTenants: ...
     def __init__(
         self,
         *,
-        tenant_id: _builtins.str | None = ...,
+        tenant_id: _builtins.str = ...,
+        all: Global___AllTenants | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant_id", b"_tenant_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "tenant_id", b"tenant_id", "whose", b"whose"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant_id", b"_tenant_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "tenant_id", b"tenant_id", "whose", b"whose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__tenant_id: _TypeAlias = _typing.Literal["tenant_id"]  # noqa: Y015
-    _WhichOneofArgType__tenant_id: _TypeAlias = _typing.Literal["_tenant_id", b"_tenant_id"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant_id) -> _WhichOneofReturnType__tenant_id | None: ...
+    _WhichOneofReturnType_whose: _TypeAlias = _typing.Literal["tenant_id", "all"]  # noqa: Y015
+    _WhichOneofArgType_whose: _TypeAlias = _typing.Literal["whose", b"whose"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_whose) -> _WhichOneofReturnType_whose | None: ...
 
 Global___ClearUsageRequest: _TypeAlias = ClearUsageRequest  # noqa: Y015
+
+@_typing.final
+class AllTenants(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllTenants: _TypeAlias = AllTenants  # noqa: Y015
 
 @_typing.final
 class ClearUsageResponse(_message.Message):

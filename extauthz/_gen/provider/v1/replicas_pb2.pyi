@@ -122,6 +122,7 @@ class ListChangesRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     after: _builtins.int
     limit: _builtins.int
+    """At most so many, 1 to 1000."""
     def __init__(
         self,
         *,
