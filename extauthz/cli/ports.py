@@ -5,6 +5,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final
 
+from extauthz.errors import ConfigError
+
 if TYPE_CHECKING:
     from extauthz.config import Address, Loaded
 
@@ -34,6 +36,23 @@ def require_free(loaded: "Loaded") -> None:
             problems.append(Problem(path=(section, "listen"), text=f"{address} {why}", origin=origin))
     if problems:
         raise InvalidConfig(problems)
+
+
+def require_free_at(listen: str) -> None:
+    """Look whether the address of `--listen` is free, before gRPC says in its own words that it is not.
+
+    Raises:
+        ConfigError: it is not, or it is no address.
+    """
+    from extauthz.config.address import parse_address  # noqa: PLC0415 - as above
+
+    try:
+        address = parse_address(listen)
+    except ValueError as error:
+        raise ConfigError(f"--listen: {listen!r} {error}") from None
+    why = _why_not(address)
+    if why is not None:
+        raise ConfigError(f"--listen: {address} {why}")
 
 
 def _why_not(address: "Address") -> str | None:

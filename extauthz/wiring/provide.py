@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -10,6 +11,7 @@ from extauthz.config import Config
 from extauthz.ports import EventStore, ProtectionProvider, StateStore
 from extauthz.providers.serve import Backends, ProviderServer, ServeTls
 from extauthz.telemetry.log import configured
+from extauthz.wiring import exposure
 from extauthz.wiring.places import Places
 from extauthz.wiring.sharing import is_shared, replica_name
 from extauthz.wiring.signals import stop_requested
@@ -20,18 +22,29 @@ _log = structlog.stdlib.get_logger("extauthz")
 
 
 async def provide(
-    config: Config, listen: str, kinds: Collection[str], tls: ServeTls | None, env: Mapping[str, str]
+    config: Config,
+    listen: str,
+    kinds: Collection[str],
+    tls: ServeTls | None,
+    env: Mapping[str, str],
+    *,
+    read_only: bool = False,
 ) -> None:
     """Serve the providers named by `kinds` until SIGTERM or SIGINT, then let running calls finish and return.
 
-    `listen` is `host:port` or `unix:/path`; `tls` None means plain text. `LOG_LEVEL` and `LOG_FORMAT` of `env` say how to log.
+    `listen` is `host:port` or `unix:/path`; `tls` None means plain text; with `read_only` nothing is served that administers.
+    `LOG_LEVEL` and `LOG_FORMAT` of `env` say how to log.
 
     Raises:
         ConfigError: it can't listen there, a driver is not installed, or a file for TLS can't be read.
         SchemaMismatch: a database is another program's, or of another version.
     """
     with configured(env.get("LOG_LEVEL", "INFO"), env.get("LOG_FORMAT", "auto")), stop_requested() as stop:
-        async with provider_server(config, listen, kinds, tls) as server:
+        async with provider_server(config, listen, kinds, tls, read_only=read_only) as server:
+            certificates = tls is not None and tls.client_ca is not None
+            warning = exposure.warning(server.address, server.services, certificates=certificates)
+            if warning is not None:
+                _log.warning("attention", detail=warning)
             _log.info("serving", grpc=server.address, services=sorted(server.services))
             await stop.wait()
         _log.info("ended")
@@ -39,12 +52,12 @@ async def provide(
 
 @asynccontextmanager
 async def provider_server(
-    config: Config, listen: str, kinds: Collection[str], tls: ServeTls | None = None
+    config: Config, listen: str, kinds: Collection[str], tls: ServeTls | None = None, *, read_only: bool = False
 ) -> AsyncIterator[ProviderServer]:
     """The server, for as long as the context lasts; raises as `provide`."""
     async with AsyncExitStack() as running:
         places = Places(config, replica_name(), running)
-        backends = await _backends(config, places, kinds)
+        backends = replace(await _backends(config, places, kinds), read_only=read_only)
         yield await running.enter_async_context(ProviderServer(listen, backends, tls=tls))
 
 
@@ -59,7 +72,16 @@ async def _backends(config: Config, places: Places, kinds: Collection[str]) -> B
         events = await places.events(urls["events"], _count_nothing)
     store = _together(state)
     shared = store if is_shared(store) else None
-    return Backends(**state, store=store, protection=protection, events=events, changes=shared, leases=shared)
+    return Backends(
+        credentials=state.get("credentials"),
+        lifecycle=state.get("lifecycle"),
+        billing=state.get("billing"),
+        store=store,
+        protection=protection,
+        events=events,
+        changes=shared,
+        leases=shared,
+    )
 
 
 def _together(state: Mapping[str, StateStore]) -> StateStore | None:
