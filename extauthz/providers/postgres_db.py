@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from extauthz.errors import ProviderError
+from extauthz.errors import ProviderError, ProviderTimeout
 from extauthz.providers import postgres_schema
 from extauthz.providers.postgres_dial import DIAL_LIMIT, Dialer, limits
 from extauthz.providers.postgres_pool import Pool
@@ -28,6 +28,9 @@ SERVER_GRACE: Final = 0.1
 
 START_PATIENCE: Final = 2.0
 """Seconds that the start of the service waits for a database; the look at it goes on, and calls wait for its end."""
+
+REHEARSAL_LIMIT: Final = 1.0
+"""Seconds that the rehearsal of a new connection may take: a few round trips. One that takes longer leads nowhere."""
 
 SET_UP_LIMIT: Final = 60.0
 """Seconds for setting up or upgrading a schema."""
@@ -192,14 +195,25 @@ class PostgresDatabase:
 
 
 async def _rehearsed(connection: asyncpg.Connection, rehearsal: Call[object]) -> None:
-    """What goes wrong here goes wrong again in the first call, which knows what to do about it."""
+    """Try a new connection out. What else goes wrong here goes wrong again in the first call, which knows what to do about it.
+
+    Raises:
+        ProviderTimeout: there was no answer; the connection is ended.
+    """
     try:
-        await rehearsal(connection)
+        await within(REHEARSAL_LIMIT, _called(rehearsal, connection))
+    except ProviderTimeout:
+        connection.terminate()
+        raise
     except Exception as error:  # noqa: BLE001 - see above
         _log.debug("a new connection's rehearsal failed: %s", type(error).__name__)
     except BaseException:
         connection.terminate()
         raise
+
+
+async def _called(call: Call[T], connection: asyncpg.Connection) -> T:
+    return await call(connection)
 
 
 async def upgrade(url: str, lineage: Lineage) -> SchemaStatus:

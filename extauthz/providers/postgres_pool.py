@@ -2,16 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
 from extauthz.errors import ProviderBusy, ProviderError
 from extauthz.model.deadline import Clock
-from extauthz.providers.postgres_dial import Backoff
+from extauthz.providers.postgres_dial import DIAL_LIMIT, Backoff
 from extauthz.providers.postgres_errors import is_lost, keeps_connection, translated
 from extauthz.resilience.bounded import within
 
@@ -30,7 +30,7 @@ CLOSE_PATIENCE: Final = 1.0
 class Pool:
     """At most `size` connections, made when they are needed and never sooner.
 
-    `dial` makes one. Each is used by one call at a time. A call that is cancelled takes its connection with it, at once: nothing is waited for, no
+    `dial` makes one, in DIAL_LIMIT, and ends what it has made when it is called off. Each is used by one call at a time. A call that is cancelled takes its connection with it, at once: nothing is waited for, no
     request to cancel is sent; the server's `statement_timeout` ends the query. A connection is made by a task of its own, which
     a caller that leaves does not take along. A call waits its turn as long as connections come back. When all are in use and none
     has come back for `patience` seconds the pool is used up: who waits is refused, and whoever comes then is refused at once.
@@ -39,7 +39,7 @@ class Pool:
     def __init__(
         self,
         place: str,
-        dial: Callable[[], Awaitable[asyncpg.Connection]],
+        dial: Callable[[], Coroutine[Any, Any, asyncpg.Connection]],
         *,
         size: int,
         patience: float,
@@ -183,6 +183,8 @@ class Pool:
         connection = waiter.result()
         if connection is not None:
             self._give_back(connection, good=True)
+        else:
+            self._wake_one()
 
     def _wake_one(self) -> None:
         if self._waiting:
@@ -220,7 +222,8 @@ class Pool:
 
     async def _dial(self) -> None:
         try:
-            connection = await self._make()
+            # Whatever it hangs in: a try without an end would be the last, for one at a time is made while there is trouble.
+            connection = await within(DIAL_LIMIT, self._make())
         except Exception as error:  # noqa: BLE001 - told to all who wait for it
             self._backoff.failed()
             self._trouble = str(translated(self._place, error))

@@ -9,7 +9,9 @@ import asyncpg
 import pytest
 
 from extauthz.errors import NotFound, ProviderBusy, ProviderError, ProviderTimeout
+from extauthz.providers.postgres_dial import DIAL_LIMIT
 from extauthz.providers.postgres_pool import IDLE_LIMIT, REPEATS, Pool
+from extauthz.resilience.bounded import within
 from extauthz.testing.clock import in_virtual_time
 
 CONNECT_TIME = 0.05
@@ -222,6 +224,28 @@ async def test_a_caller_cancelled_while_it_waits_loses_nobody_elses_turn() -> No
     await pool.close()
 
 
+@in_virtual_time
+async def test_callers_that_were_woken_and_leave_pass_the_turn_on() -> None:
+    server = FakeServer()
+    pool = pool_of(server, size=1, patience=10.0)
+
+    async def hang(_: asyncpg.Connection) -> None:
+        await asyncio.Event().wait()
+
+    using = asyncio.ensure_future(pool.run(hang))
+    await asyncio.sleep(CONNECT_TIME * 2)
+    leaving = [asyncio.ensure_future(pool.run(hang)) for _ in range(3)]
+    staying = asyncio.ensure_future(pool.run(number))
+    await asyncio.sleep(0)
+    begin = now()
+    for each in (using, *leaving):
+        each.cancel()
+    assert await staying == 1
+    assert now() - begin == pytest.approx(CONNECT_TIME + ANSWER_TIME)
+    await asyncio.wait({using, *leaving})
+    await pool.close()
+
+
 # Errors
 
 
@@ -337,6 +361,25 @@ async def test_while_there_is_trouble_callers_share_one_try() -> None:
     results = await asyncio.gather(*(pool.run(number) for _ in range(50)), return_exceptions=True)
     assert all(isinstance(result, ProviderError) for result in results)
     assert len(server.tries) == 2
+    await pool.close()
+
+
+@in_virtual_time
+async def test_a_try_that_hangs_is_given_up_as_failed_and_is_not_the_last() -> None:
+    server = FakeServer(hangs=True)
+    pool = pool_of(server, size=1)
+    begin = now()
+    with pytest.raises(ProviderTimeout):
+        await within(0.5, pool.run(number))
+    server.hangs = False  # the one under way still does
+    with pytest.raises(ProviderError, match="no answer within"):
+        await pool.run(number)
+    assert now() - begin == pytest.approx(DIAL_LIMIT)
+    with pytest.raises(ProviderError, match="no answer within"):
+        await pool.run(number)  # there is a pause, as after any other failure
+    assert now() - begin == pytest.approx(DIAL_LIMIT)
+    await asyncio.sleep(0.1)
+    assert await pool.run(number) == 0
     await pool.close()
 
 
