@@ -6,7 +6,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.served import Served, eventually, provided, served
+from tests.served import Served, _running, eventually, provided, served
 
 BACKENDS = """\
 providers:
@@ -89,3 +89,43 @@ async def test_only_what_was_asked_for_is_served_and_the_rest_cannot_be_changed_
             assert "must be set there" in content["detail"]
             _, exported = await replica.admin("GET", "/tenants?billing=1")
             assert [tenant["id"] for tenant in exported["tenants"]] == ["acme", "b"]
+
+
+async def test_a_server_that_is_read_only_is_enough_to_answer_checks_and_lets_nobody_change_anything(
+    tmp_path: Path,
+) -> None:
+    async with (
+        served(folder(tmp_path, "owner"), BACKENDS.replace("state.db", f"{tmp_path}/state.db")) as owner,
+        provided(tmp_path, BACKENDS, "--read-only") as address,
+        served(folder(tmp_path, "one"), REPLICA.format(address=address)) as one,
+    ):
+        key = await owner.tenant("acme")
+        done = await one.check(key)
+        assert done.answer.allowed
+        assert done.answer.to_client["x-ratelimit-remaining"] == "59"
+        suspended = {"to": "SUSPENDED", "reason": "unpaid"}
+        for method, path, body in (
+            ("POST", "/tenants", {"id": "globex", "reason": "new"}),
+            ("POST", "/tenants/acme/lifecycle", suspended),
+            ("POST", "/tenants/acme/keys", {"reason": "new"}),
+            ("DELETE", "/ratelimits?tenant=acme", {"reason": "why not"}),
+        ):
+            status, content = await one.admin(method, path, body)
+            assert (status, content["error"]) == (501, "not_supported"), path
+        status, _ = await owner.admin("POST", "/tenants/acme/lifecycle", suspended)
+        assert status in (200, 202)
+
+        async def refused() -> bool:
+            return await reason_at(one, key) == "suspended"
+
+        assert await eventually(refused) < 2.0  # the change log is served all the same
+
+
+async def test_a_server_that_others_can_reach_says_so_before_it_serves(tmp_path: Path) -> None:
+    for number, (listen, told) in enumerate({"127.0.0.1:0": 0, "0.0.0.0:0": 1}.items()):
+        command = ["provider", "serve", "--listen", listen]
+        async with _running(folder(tmp_path, str(number)), BACKENDS, command, {}) as (_, log, _):
+            assert [line["event"] for line in log][-1] == "serving"
+            said = [line["detail"] for line in log if line["event"] == "attention"]
+        assert len(said) == told
+        assert all("issue keys" in each for each in said)
