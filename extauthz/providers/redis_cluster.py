@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import ClassVar, Final
 
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError
@@ -37,11 +37,15 @@ class Cluster:
 
     Args:
         seeds: nodes to ask first.
-        open_link: gives a link to a node.
+        open_link: gives a link to a node, for a time limit in seconds.
+        timeout: the limit of the links that are shared.
     """
 
-    def __init__(self, seeds: Sequence[Place], open_link: Callable[[Place], Link]) -> None:
+    many_keys: ClassVar[bool] = False
+
+    def __init__(self, seeds: Sequence[Place], open_link: Callable[[Place, float], Link], timeout: float) -> None:
         self._seeds = tuple(seeds)
+        self._timeout = timeout
         self._open_link = open_link
         self._links: dict[Place, Link] = {}
         self._owners: dict[int, Place] = {}
@@ -69,6 +73,11 @@ class Cluster:
         """A link to each primary that keeps any slots."""
         await self._learn()
         return [self._link(place) for place in dict.fromkeys(self._owners.values())]
+
+    async def fresh_links(self, timeout: float) -> Sequence[Link]:  # noqa: ASYNC109 - not of this call, but of the links
+        """A new link to each primary that keeps any slots."""
+        await self._learn()
+        return [self._open_link(place, timeout) for place in dict.fromkeys(self._owners.values())]
 
     async def close(self) -> None:
         """Hang up everywhere."""
@@ -119,7 +128,7 @@ class Cluster:
             raise ProviderError("Redis cluster: closed")
         link = self._links.get(place)
         if link is None:
-            link = self._links[place] = self._open_link(place)
+            link = self._links[place] = self._open_link(place, self._timeout)
         return link
 
     async def _learn(self) -> None:

@@ -1,6 +1,5 @@
 """Protection counted in Redis or Valkey, for any number of replicas of this service."""
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
@@ -15,9 +14,10 @@ from extauthz.model.bucket import charged
 from extauthz.model.protection import BURST_PERIOD_US, RATE_PERIOD_US, Charge, ChargeResult, Dimension, Usage
 from extauthz.providers.protection_answer import LARGEST_COUNT, answer, over_limits, saturated
 from extauthz.providers.redis_errors import translated
-from extauthz.providers.redis_link import Link, Reply
+from extauthz.providers.redis_link import Reply
 from extauthz.providers.redis_pack import packed
 from extauthz.providers.redis_servers import Servers, connect_servers
+from extauthz.providers.redis_sweep import Sweeper
 from extauthz.providers.redis_url import parse_redis_url
 from extauthz.resilience.bounded import within
 
@@ -31,10 +31,7 @@ USAGE_PREFIX: Final = "extauthz-usage:"
 """Each reported usage is a key of its own for two days, `extauthz-usage:{tenant}:idempotency-key`."""
 
 PATIENCE: Final = 5.0
-"""Seconds for what is not on the way of a request: usage, and clearing."""
-
-_SCAN: Final = 1000
-"""Keys looked at, and at most cleared, in one step."""
+"""Seconds for what is not on the way of a request: usage, clearing a tenant, and each step of clearing all."""
 
 _PATTERN: Final = f"{PREFIX}{{*}}".encode()
 _PING: Final = packed(b"PING")
@@ -80,6 +77,7 @@ class RedisProtection:
         where = parse_redis_url(url)
         self._servers: Servers = connect_servers(where, timeout)
         self._where = ", ".join(map(str, where.places))
+        self._sweeper = Sweeper(self._servers, where=self._where, pattern=_PATTERN, patience=PATIENCE)
         self._timeout = timeout
         self._now = now
         self._charge = _Script("charge.lua")
@@ -94,6 +92,7 @@ class RedisProtection:
 
     async def close(self) -> None:
         """Hang up."""
+        await self._sweeper.close()
         await self._servers.close()
 
     async def charge(self, charge: Charge) -> ChargeResult:
@@ -131,8 +130,14 @@ class RedisProtection:
         return await within(PATIENCE, self._count(tenant_id, keys, min(cost, LARGEST_COUNT)))
 
     async def clear(self, tenant_id: str | None) -> None:
-        """Forget rate and burst state and the day's counts of one tenant, or of all for None."""
-        await within(PATIENCE, self._clear_all() if tenant_id is None else self._clear(_key(tenant_id)))
+        """Forget rate and burst state and the day's counts of one tenant, or of all for None.
+
+        All of them takes as long as it takes, and goes on where the one who asked leaves.
+        """
+        if tenant_id is None:
+            await self._sweeper.sweep()
+        else:
+            await within(PATIENCE, self._clear(_key(tenant_id)))
 
     async def _connect(self) -> None:
         for link in await self._translating(self._servers.links()):
@@ -146,10 +151,6 @@ class RedisProtection:
 
     async def _clear(self, key: bytes) -> None:
         await self._translating(self._servers.ask(key, packed(b"UNLINK", key)))
-
-    async def _clear_all(self) -> None:
-        links = await self._translating(self._servers.links())
-        await self._translating(asyncio.gather(*(_sweep(link) for link in links)))
 
     async def _run(self, script: _Script, keys: tuple[bytes, ...], *arguments: bytes | int) -> Reply:
         """Run a script where the first key is kept."""
@@ -168,16 +169,6 @@ class RedisProtection:
             return await asking
         except RedisError as error:
             raise translated(error, self._where) from None
-
-
-async def _sweep(link: Link) -> None:
-    """Clear every tenant's counts on one server. Keys in different slots cannot be named in one command of a cluster."""
-    cursor = b"0"
-    while True:
-        cursor, keys = await link.ask(packed(b"SCAN", cursor, b"MATCH", _PATTERN, b"COUNT", _SCAN))
-        await asyncio.gather(*(link.ask(packed(b"UNLINK", key)) for key in keys))
-        if cursor == b"0":
-            return
 
 
 def _key(tenant_id: str) -> bytes:

@@ -1,8 +1,8 @@
 """The servers behind a URL: one, the primary that Sentinels name, or the primaries of a cluster."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from extauthz.config.redis_url import Place, Setup
 from extauthz.providers.redis_cluster import Cluster
@@ -12,7 +12,9 @@ from extauthz.providers.redis_url import RedisUrl
 
 
 class Servers(Protocol):
-    """Whoever keeps the keys."""
+    """Whoever keeps the keys. `many_keys`: one command may name keys of many tenants."""
+
+    many_keys: ClassVar[bool]
 
     async def ask(self, key: bytes, command: bytes) -> Reply:
         """The answer of the server that keeps `key` to a packed command.
@@ -25,6 +27,9 @@ class Servers(Protocol):
     async def links(self) -> Sequence[Link]:
         """A link to each primary."""
 
+    async def fresh_links(self, timeout: float) -> Sequence[Link]:  # noqa: ASYNC109 - not of this call, but of the links
+        """A new link to each primary, with that limit in seconds. Whoever asks for them closes them."""
+
     async def close(self) -> None:
         """Hang up everywhere."""
 
@@ -32,8 +37,11 @@ class Servers(Protocol):
 class One:
     """A single server, or the primary of a replicated one, wherever it is just now."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    many_keys: ClassVar[bool] = True
+
+    def __init__(self, open_link: Callable[[float], Link], timeout: float) -> None:
+        self._open_link = open_link
+        self._link = open_link(timeout)
 
     async def ask(self, _key: bytes, command: bytes) -> Reply:
         """The answer of the one there is."""
@@ -43,6 +51,10 @@ class One:
         """The one link."""
         return (self._link,)
 
+    async def fresh_links(self, timeout: float) -> Sequence[Link]:  # noqa: ASYNC109 - not of this call, but of the link
+        """A new link."""
+        return (self._open_link(timeout),)
+
     async def close(self) -> None:
         """Hang up."""
         await self._link.close()
@@ -51,12 +63,16 @@ class One:
 def connect_servers(url: RedisUrl, timeout: float) -> Servers:
     """The servers of a URL, each to be connected to when it is first asked."""
     if url.setup is Setup.CLUSTER:
-        return Cluster(url.places, partial(_link_to, url, timeout))
+        return Cluster(url.places, partial(_link_to, url), timeout)
     if url.setup is Setup.SENTINEL:
-        where = f"{url.service} of {', '.join(map(str, url.places))}"
-        return One(Link(where=where, dial=partial(dial_primary, url, timeout), timeout=timeout))
-    return One(_link_to(url, timeout, url.places[0]))
+        return One(partial(_link_to_primary, url), timeout)
+    return One(partial(_link_to, url, url.places[0]), timeout)
 
 
-def _link_to(url: RedisUrl, timeout: float, place: Place) -> Link:
+def _link_to(url: RedisUrl, place: Place, timeout: float) -> Link:
     return Link(where=str(place), dial=partial(dial, url.login, place, timeout), timeout=timeout)
+
+
+def _link_to_primary(url: RedisUrl, timeout: float) -> Link:
+    where = f"{url.service} of {', '.join(map(str, url.places))}"
+    return Link(where=where, dial=partial(dial_primary, url, timeout), timeout=timeout)

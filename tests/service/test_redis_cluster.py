@@ -6,10 +6,13 @@ from contextlib import suppress
 
 import pytest
 
-from extauthz.errors import ProviderError
+from extauthz.errors import ProviderError, ProviderTimeout
 from extauthz.model.billing import Limits
 from extauthz.model.protection import CHARGED, Charge, ChargeResult, Usage
 from extauthz.providers.redis_protection import RedisProtection
+from extauthz.providers.redis_servers import connect_servers
+from extauthz.providers.redis_sweep import Sweeper
+from extauthz.providers.redis_url import parse_redis_url
 from tests.redis_server import HOST, RedisServer, clustered, replica_of, single, until
 
 TENANTS = [f"t{number}" for number in range(60)]
@@ -97,6 +100,23 @@ async def test_clearing_all_clears_every_node(nodes: list[RedisServer], provider
     assert sum(keys(nodes)) == len(TENANTS) - 1
     await provider.clear(None)
     assert keys(nodes) == [0, 0, 0]
+
+
+async def test_what_one_node_does_not_clear_the_others_do(nodes: list[RedisServer], provider: RedisProtection) -> None:
+    await asyncio.gather(*(charge(provider, tenant) for tenant in TENANTS))
+    servers = connect_servers(parse_redis_url(f"redis+cluster://{HOST}:{nodes[0].port}"), 2.0)
+    sweeper = Sweeper(servers, where="here", pattern=b"extauthz:{*}", patience=0.5)
+    await servers.links()  # or the frozen one might be the one that is asked for the slots
+    nodes[2].freeze()
+    try:
+        with pytest.raises(ProviderTimeout):
+            await sweeper.sweep()
+        assert keys(nodes[:2]) == [0, 0]
+    finally:
+        nodes[2].thaw()
+    assert nodes[2].ask("DBSIZE") > 0
+    await sweeper.close()
+    await servers.close()
 
 
 async def test_a_slot_that_moved_is_followed_and_nothing_is_counted_twice(
