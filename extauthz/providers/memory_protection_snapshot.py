@@ -17,6 +17,7 @@ import orjson
 
 from extauthz.providers.memory_protection import MemoryProtection
 from extauthz.providers.memory_protection_keys import UsageKey
+from extauthz.providers.memory_protection_lock import FileLock, draft_of, remove_drafts
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,11 @@ SLICE: Final = 1000
 """Rows made into text in one turn of the event loop: well below a millisecond."""
 
 DAMAGED: Final = ".damaged"
+
+_ANOTHERS: Final = (
+    "day counts in %s are kept by another process: until it ends they are neither read nor written here, and what is counted here"
+    " is lost with this process; give each its own providers.protection.snapshot"
+)
 
 _FORMAT: Final = "extauthz-protection-1"
 _COUNT_FIELDS: Final = 3
@@ -54,6 +60,7 @@ class ProtectionSnapshot:
     """Keeps the day counts of `provider` in a file: requests, cost, and idempotency keys.
 
     Whatever is wrong with the file, the service runs. A damaged one is moved aside; one that cannot be written is tried again.
+    One that another process keeps is neither read nor written until that process ends; then its counts are added to those here.
 
     Args:
         path: the file. It is replaced as a whole (mode 0600), so that it is never half written.
@@ -63,6 +70,8 @@ class ProtectionSnapshot:
 
     def __init__(self, path: str | Path, provider: MemoryProtection, *, every: float = EVERY) -> None:
         self._path = Path(path)
+        self._lock = FileLock(self._path)
+        self._restored = self._waiting = False
         self._provider = provider
         self._every = every
         self._written = provider.changes
@@ -72,23 +81,53 @@ class ProtectionSnapshot:
 
     async def start(self) -> None:
         """Take over what the file holds of today, and begin to write. Before the first charge, so that all are counted."""
-        content = await _in_thread(self._read)
-        if content is not None:
-            today = self._provider.today()
-            counts = content.counts if content.day == today else []
-            for start in range(0, max(len(counts), len(content.keys)), SLICE):
-                part = slice(start, start + SLICE)
-                self._provider.restore(counts[part], content.keys[part])
-                await asyncio.sleep(0)
-            self._written = self._provider.changes
+        try:
+            await self._own()
+        except OSError:  # the first writing tells it
+            await self._restore()
         self._task = asyncio.get_running_loop().create_task(self._keep_writing())
 
     async def close(self) -> None:
         """Write once more and end."""
         self._stop.set()
         if self._task is not None:
-            await asyncio.wait({self._task}, timeout=CLOSE_PATIENCE)
+            done, _ = await asyncio.wait({self._task}, timeout=CLOSE_PATIENCE)
             self._task.cancel()
+            if done:  # else a thread may still be writing: the lock ends with the process
+                self._lock.give_back()
+
+    async def _own(self) -> bool:
+        """Whether the file is ours: take the lock and, the first time, what the file holds.
+
+        Raises:
+            OSError: there can be no lock.
+        """
+        if self._lock.held:
+            return True
+        if not await _in_thread(self._lock.take):
+            if not self._waiting:
+                log.warning(_ANOTHERS, self._path)
+            self._waiting = True
+            return False
+        if self._waiting:
+            log.warning("day counts in %s are taken over: the process that kept them has ended", self._path)
+        await _in_thread(lambda: remove_drafts(self._path))
+        await self._restore()
+        return True
+
+    async def _restore(self) -> None:
+        """Add what the file holds of today to what is counted here."""
+        if self._restored:
+            return
+        self._restored = True
+        content = await _in_thread(self._read)
+        if content is None:
+            return
+        counts = content.counts if content.day == self._provider.today() else []
+        for start in range(0, max(len(counts), len(content.keys)), SLICE):
+            part = slice(start, start + SLICE)
+            self._provider.restore(counts[part], content.keys[part])
+            await asyncio.sleep(0)
 
     async def _keep_writing(self) -> None:
         stopping = asyncio.ensure_future(self._stop.wait())
@@ -101,23 +140,22 @@ class ProtectionSnapshot:
             stopping.cancel()
 
     async def _write_changes(self) -> None:
-        if self._provider.changes != self._written:
-            await self._write()
-
-    async def _write(self) -> None:
-        changes = self._provider.changes
-        parts = [part async for part in self._parts()]
         try:
-            await _in_thread(lambda: _replace(self._path, parts))
+            if await self._own() and self._provider.changes != self._written:
+                await self._write()
         except OSError as error:
             if not self._failing:
                 log.error("day counts cannot be written to %s (%s); tried again", self._path, error.strerror)  # noqa: TRY400 - the reason is in it
             self._failing = True
-        else:
-            if self._failing:
-                log.warning("day counts are written to %s again", self._path)
-            self._failing = False
-            self._written = changes
+
+    async def _write(self) -> None:
+        changes = self._provider.changes
+        parts = [part async for part in self._parts()]
+        await _in_thread(lambda: _replace(self._path, parts))
+        if self._failing:
+            log.warning("day counts are written to %s again", self._path)
+        self._failing = False
+        self._written = changes
 
     async def _parts(self) -> AsyncIterator[bytes]:
         """The file in pieces, made a slice at a time; others run in between."""
@@ -183,7 +221,7 @@ def _parsed(data: bytes) -> _Content:
 
 def _replace(path: Path, parts: list[bytes]) -> None:
     """Write a new file and put it in the place of the old one, on the disk before this returns."""
-    draft = path.with_name(path.name + ".new")
+    draft = draft_of(path)
     body = b"".join(parts)
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as file:

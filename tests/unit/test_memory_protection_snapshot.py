@@ -3,8 +3,12 @@
 # ruff: noqa: ASYNC240 - small files of the test's own, looked at between the steps
 
 import asyncio
+import errno
 import logging
+import os
+import signal
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -15,6 +19,7 @@ from extauthz.errors import IdempotencyConflict
 from extauthz.model.billing import Limits
 from extauthz.model.protection import CHARGED, Charge, Usage
 from extauthz.providers.memory_protection import MemoryProtection
+from extauthz.providers.memory_protection_lock import FileLock
 from extauthz.providers.memory_protection_snapshot import ProtectionSnapshot
 from extauthz.testing.contracts_protection import MicroTime
 
@@ -127,13 +132,17 @@ async def test_nothing_is_written_while_nothing_changes(path: Path) -> None:
 
 
 async def test_only_the_owner_can_read_it_and_no_draft_is_left(path: Path) -> None:
-    draft = path.with_name(path.name + ".new")
-    draft.write_text("left by a crash, for everybody to read")
-    draft.chmod(0o666)
+    for name in (f"{path.name}.{os.getpid()}.new", f"{path.name}.7.new"):
+        draft = path.with_name(name)
+        draft.write_text("left by a crash, for everybody to read")
+        draft.chmod(0o666)
+    others = path.with_name(path.name + ".2.8.new")
+    others.write_text("the draft of protection.counts.2")
     async with Life(path) as life:
         await life.charge()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(path.parent.iterdir()) == [path]
+    lock = path.with_name(path.name + ".lock")
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (path, lock)] == [0o600, 0o600]
+    assert set(path.parent.iterdir()) == {path, lock, others}
 
 
 async def whole_file(path: Path) -> bytes:
@@ -248,3 +257,104 @@ async def test_closing_one_that_was_never_started_writes_nothing(path: Path) -> 
     await life.charge()
     await life.snapshot.close()
     assert not path.exists()
+
+
+# Two processes on one file
+
+
+async def test_two_on_one_file_do_not_overwrite_each_others_counts_and_the_second_is_told(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Life(path, every=SOON) as first:
+        await first.charge(cost=1)
+        await until(lambda: has(path, b'["acme",1,1]'))
+        async with Life(path, every=SOON) as second:
+            assert await second.provider.usage("acme") == Usage(requests_today=0, cost_today=0)
+            await second.charge(cost=100)
+            for _ in range(10):
+                await asyncio.sleep(SOON)
+            await first.charge(cost=1)
+            await until(lambda: has(path, b'["acme",2,2]'))
+        assert has(path, b'["acme",2,2]')  # nor when it ends
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]  # once
+    assert "another process" in caplog.text
+    async with Life(path) as life:
+        assert await life.provider.usage("acme") == Usage(requests_today=2, cost_today=2)
+
+
+async def test_the_second_takes_over_when_the_first_ends_and_adds_its_counts(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Life(path) as first:
+        await first.charge(cost=1)
+        await first.provider.record_usage("acme", 10, "run-1")
+        second = Life(path, every=SOON)
+        await second.snapshot.start()
+        await second.charge(cost=100)
+    await until(lambda: has(path, b'["acme",2,111]'))
+    assert "taken over" in caplog.text
+    assert await second.provider.record_usage("acme", 10, "run-1") == Usage(requests_today=2, cost_today=111)
+    await second.snapshot.close()
+
+
+async def test_the_second_takes_over_although_it_has_counted_nothing(path: Path) -> None:
+    async with Life(path) as first:
+        await first.charge()
+        second = Life(path, every=SOON)
+        await second.snapshot.start()
+    await until(lambda: second.provider.tenants == 1)
+    assert await second.provider.usage("acme") == Usage(requests_today=1, cost_today=5)
+    await second.snapshot.close()
+
+
+KEEPS_THE_LOCK = """
+import sys, time
+from pathlib import Path
+from extauthz.providers.memory_protection_lock import FileLock
+lock = FileLock(Path(sys.argv[1]))
+print(lock.take(), flush=True)
+time.sleep(60)
+"""
+
+
+async def test_a_process_that_is_killed_leaves_a_lock_file_and_no_lock(path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KEEPS_THE_LOCK, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"True\n"
+    lock = FileLock(path)
+    assert not lock.take()
+    process.send_signal(signal.SIGKILL)
+    await process.communicate()
+    assert path.with_name(path.name + ".lock").exists()
+    assert lock.take()
+    assert lock.take()
+    lock.give_back()
+
+
+async def test_counts_are_kept_on_a_file_system_that_has_no_locks(path: Path) -> None:
+    def no_locks(_handle: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    lock = FileLock(path, no_locks)
+    assert lock.take()
+    lock.give_back()
+
+
+async def test_where_no_lock_can_be_made_counts_are_read_and_not_written(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Life(path) as life:
+        await life.charge()
+    lock, before = path.with_name(path.name + ".lock"), path.read_bytes()
+    lock.unlink()
+    lock.mkdir()
+    async with Life(path) as life:
+        assert await life.provider.usage("acme") == Usage(requests_today=1, cost_today=5)
+        await life.charge()
+    assert path.read_bytes() == before
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    lock.rmdir()
+    async with Life(path) as life:
+        assert await life.provider.usage("acme") == Usage(requests_today=1, cost_today=5)
