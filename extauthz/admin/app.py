@@ -6,6 +6,7 @@ from aiohttp import web
 
 from extauthz.admin import explain, health, imports, keys, limits, tenants
 from extauthz.admin.access import answers_in_time, bodies_in_time, errors_as_json, only_the_allowed
+from extauthz.admin.query import only_known_parameters
 from extauthz.admin.services import SERVICES, AdminAccess, AdminServices
 
 MAX_BODY: Final = 64 * 1024
@@ -17,6 +18,7 @@ def build_app(services: AdminServices, access: AdminAccess) -> web.Application:
         middlewares=[
             errors_as_json(),
             only_the_allowed(access),
+            only_known_parameters(),
             bodies_in_time(),
             answers_in_time(services.answer_timeout),
         ],

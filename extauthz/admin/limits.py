@@ -4,6 +4,7 @@ from aiohttp import web
 
 from extauthz.admin.answers import answer, bad_request, change_of, read_body, read_exact_body
 from extauthz.admin.forms import ReasonForm, UsageForm
+from extauthz.admin.query import takes
 from extauthz.admin.services import SERVICES, AdminServices
 from extauthz.errors import NotFound
 from extauthz.model.billing import from_micros
@@ -27,6 +28,7 @@ async def report_usage(request: web.Request) -> web.Response:
 
 
 @routes.delete("/ratelimits")
+@takes("tenant")
 async def clear_limits(request: web.Request) -> web.Response:
     """Forget rate and burst state and the day's counts of `?tenant=`, or of all."""
     tenant = request.query.get("tenant")

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from extauthz.admin.answers import answer, bad_request, change_of, read_body, tenant_id, tenant_or_system
 from extauthz.admin.forms import BillingForm, NewTenantForm, OnboardingForm, TransitionForm
+from extauthz.admin.query import takes
 from extauthz.admin.services import SERVICES, AdminServices
 from extauthz.admin.views import audit_view, listed_tenant, standing_view, tenant_view
 from extauthz.changes import NewTenant
@@ -16,6 +17,7 @@ routes = web.RouteTableDef()
 
 
 @routes.get("/tenants")
+@takes("after", "limit", "billing")
 async def list_tenants(request: web.Request) -> web.Response:
     """A page of tenants by id: `?after=` the last id of the page before, `?limit=` up to 1000, `?billing=1` with standings."""
     after, limit = request.query.get("after", ""), request.query.get("limit", "100")
@@ -56,6 +58,7 @@ async def create_tenant(request: web.Request) -> web.Response:
 
 
 @routes.get("/tenants/{tenant}")
+@takes("fresh")
 async def get_tenant(request: web.Request) -> web.Response:
     """One tenant as the gates see it; `?fresh=1` looks past the cache."""
     fresh = request.query.get("fresh", "0")
