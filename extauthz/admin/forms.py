@@ -3,14 +3,14 @@
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from extauthz.config.units import Duration
 from extauthz.model.billing import MAX_PER_DAY, BillingState, to_micros
 from extauthz.model.identity import is_valid_id
-from extauthz.model.lifecycle import LifecycleState, Onboarding
+from extauthz.model.lifecycle import MAX_REASON, LifecycleState, Onboarding
 
 MAX_IMPORTED: Final = 1000
 """Tenants in one call."""
@@ -74,7 +74,7 @@ def _scope(text: str) -> str:
 
 
 Id = Annotated[str, AfterValidator(_checked_id)]
-Reason = Annotated[str, Field(max_length=1000), AfterValidator(_one_line)]
+Reason = Annotated[str, Field(max_length=MAX_REASON), AfterValidator(_one_line)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_without_nul)]
 Moment = Annotated[float, BeforeValidator(_moment)]
 Cost = Annotated[int, BeforeValidator(_cost)]
@@ -111,9 +111,10 @@ class ImportedTenant(Form):
 
 
 class ImportForm(Form):
-    """POST /tenants/import."""
+    """POST /tenants/import. `on_conflict`: what to do where a tenant is there and is not the same."""
 
     tenants: Annotated[list[ImportedTenant], Field(min_length=1, max_length=MAX_IMPORTED)]
+    on_conflict: Literal["stop", "keep"] = "stop"
     reason: Reason
 
 

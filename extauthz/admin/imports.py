@@ -16,7 +16,7 @@ routes = web.RouteTableDef()
 
 @routes.post("/tenants/import")
 async def import_tenants(request: web.Request) -> web.Response:
-    """Add those that are not there yet, all or nothing; how many were added, and how many were there already."""
+    """Add those that are not there yet, all or nothing; how many were added or there already, and who was kept as it is."""
     form = await read_body(request, ImportForm)
     services = request.app[SERVICES]
     _require_distinct(form.tenants)
@@ -24,8 +24,9 @@ async def import_tenants(request: web.Request) -> web.Response:
     change = change_of(request, form.reason)
     billing = {each.id: BillingRecord(state=each.billing_state, plan_id=each.plan) for each in form.tenants}
     tenants = [_tenant(each, change) for each in form.tenants]
-    imported = await services.imports.import_tenants(tenants, billing, change)
-    return answer({"created": imported.created, "existing": imported.existing})
+    keep = form.on_conflict == "keep"
+    imported = await services.imports.import_tenants(tenants, billing, change, keep=keep)
+    return answer({"created": imported.created, "existing": imported.existing, "kept": imported.kept})
 
 
 def _tenant(given: ImportedTenant, change: Change) -> Tenant:

@@ -13,6 +13,7 @@ import click
 from extauthz.cli.admin_http import TOKEN_VARIABLE, AdminHttp
 from extauthz.cli.screen import Json, show_json
 from extauthz.model.identity import SYSTEM_TENANT, is_valid_id
+from extauthz.model.lifecycle import MAX_REASON
 
 DEFAULT_URL: Final = "http://127.0.0.1:9190"
 
@@ -35,11 +36,12 @@ class AdminPort:
 
         Raises:
             Stop: there is no answer, or not the one hoped for; the message says what to do.
+            UsageError: an argument is no text.
         """
         where = "".join(f"/{quote(step, safe='')}" for step in path)
         if query:
             where += "?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-        return asyncio.run(self._call(method, where, None if body is None else json.dumps(body).encode()))
+        return asyncio.run(self._call(method, where, None if body is None else _encoded(body)))
 
     async def _call(self, method: str, where: str, body: bytes | None) -> Json:
         async with self.connected() as http:
@@ -80,7 +82,25 @@ def talks_to_admin(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-reason_option = click.option("--reason", required=True, metavar="TEXT", help="Why; it stands in the audit trail.")
+class ReasonText(click.ParamType[str]):
+    """The reason of a change, checked before anything is sent."""
+
+    name = "reason"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text itself."""
+        if not value.strip():
+            self.fail("must say why", param, ctx)
+        if len(value) > MAX_REASON:
+            self.fail(f"has {len(value)} characters; {MAX_REASON} are the most", param, ctx)
+        return value
+
+
+REASON: Final = ReasonText()
+
+reason_option = click.option(
+    "--reason", type=REASON, required=True, metavar="TEXT", help="Why; it stands in the audit trail."
+)
 
 
 class TenantId(click.ParamType[str]):
@@ -104,6 +124,14 @@ class TenantId(click.ParamType[str]):
 
 TENANT: Final = TenantId()
 TENANT_OR_SYSTEM: Final = TenantId(or_system=True)
+
+
+def _encoded(body: Json) -> bytes:
+    """What the shell gave us in another encoding than UTF-8 cannot be sent, and nobody may guess what it was."""
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise click.UsageError("an argument is not UTF-8") from None
 
 
 def _checked_url(url: str) -> str:

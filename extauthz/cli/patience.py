@@ -11,7 +11,7 @@ from extauthz.cli.screen import Json
 DELAYS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each further try: a service that is restarted is back before the last one."""
 
-_PASSING: Final = frozenset(
+PASSING: Final = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
 
@@ -28,7 +28,7 @@ async def patiently(call: Callable[[], Awaitable[Json]]) -> Json:
         except NoAnswer:
             pass
         except Refused as refused:
-            if refused.status not in _PASSING:
+            if refused.status not in PASSING:
                 raise
         await asyncio.sleep(delay)
     return await call()

@@ -48,7 +48,7 @@ def create(
 
     \b
     Example:
-      extauthz tenant create acme --name "Acme Inc." --plan pro --onboarding COMPLETE --reason "new customer"
+      extauthz tenant create acme --name "Acme Inc." --plan free --onboarding COMPLETE --reason "new customer"
     """  # noqa: D301 - see tenant
     wanted = {"id": tenant_id, "name": name, "plan": plan, "onboarding": onboarding, "billing_state": billing}
     body = {key: value for key, value in wanted.items() if value is not None} | {"reason": reason}
@@ -156,7 +156,7 @@ def billing(port: AdminPort, tenant_id: str, state: str | None, plan: str | None
     \b
     Example:
       extauthz tenant billing acme --state PAST_DUE --reason "invoice 12 unpaid"
-      extauthz tenant billing acme --plan pro --state ACTIVE --reason "upgrade"
+      extauthz tenant billing acme --plan free --state ACTIVE --reason "upgrade"
     """  # noqa: D301 - see tenant
     if state is None and plan is None:
         raise click.UsageError("give --state, --plan or both")

@@ -35,7 +35,8 @@ PAGE: Final = 1000
 def export(port: AdminPort, form: str | None, target: Path) -> None:
     """Write all tenants with their standing, in the order of their ids, as `tenant import` reads them.
 
-    FILE is there as a whole or not at all: it is written beside its place and moved when it is complete.
+    FILE is there as a whole or not at all: it is written beside its place and moved when it is complete. Standard output that
+    ends early is told by the exit code alone, which a pipe hides: write what is to be imported to a FILE.
 
     \b
     Example:

@@ -6,6 +6,9 @@ from typing import Final
 
 from extauthz.model.identity import Actor
 
+MAX_REASON: Final = 1000
+"""Characters of the reason of a change."""
+
 
 class LifecycleState(StrEnum):
     """May this tenant run at all?"""

@@ -187,6 +187,49 @@ async def test_a_parameter_that_is_not_valid_is_400(port: Port, query: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("method", "call", "told"),
+    [
+        ("DELETE", "/ratelimits?tenat=x", "unknown parameter 'tenat'; did you mean tenant?"),
+        ("DELETE", "/ratelimits?Tenant=x", "unknown parameter 'Tenant'; did you mean tenant?"),
+        ("DELETE", "/ratelimits?tenat", "unknown parameter 'tenat'; did you mean tenant?"),
+        ("DELETE", "/ratelimits?tenant=a&tenant=b", "parameter tenant is there more than once"),
+        ("GET", "/tenants?page=2", "unknown parameter 'page'; it takes after, limit, billing"),
+        ("GET", "/tenants?limit=1&pretty", "unknown parameter 'pretty'"),
+        ("GET", "/tenants/x?refresh=1", "did you mean fresh?"),
+        ("POST", "/tenants?dry_run=1", "unknown parameter 'dry_run'; it takes none"),
+        ("POST", "/tenants/import?dry_run=1", "it takes none"),
+        ("POST", "/check?tenant=x", "it takes none"),
+        ("POST", "/usage?tenant=x", "it takes none"),
+        ("GET", "/config?section=x", "it takes none"),
+        ("GET", "/metrics?name=x", "it takes none"),
+        ("GET", "/healthz?x", "it takes none"),
+        ("GET", f"/config?{'x' * 1000}=1", f"unknown parameter '{'x' * 64}'; it"),
+    ],
+)
+async def test_a_parameter_that_the_call_does_not_take_is_400_and_nothing_is_done(
+    port: Port, method: str, call: str, told: str
+) -> None:
+    name = await port.tenant()
+    await port.call("POST", "/usage", {"tenant": name, "cost": "1", "idempotency_key": "k"})
+    body = {"reason": "mistyped"} if method == "DELETE" else {"id": "mistyped", "reason": "mistyped"}
+    status, answer = await port.call(method, call, body if method != "GET" else None)
+    assert (status, answer["error"]) == (400, "invalid_request")
+    assert told in answer["detail"]
+    assert (await port.call("GET", f"/tenants/{name}"))[1]["usage"]["cost_today"] == "1"
+    assert (await port.call("GET", "/tenants/mistyped"))[0] == 404
+
+
+async def test_a_wrong_path_token_or_method_is_told_before_a_wrong_parameter(port: Port) -> None:
+    assert (await port.call("GET", "/nowhere?x=1"))[0] == 404
+    assert (await port.call("PUT", "/tenants?x=1"))[0] == 405
+    assert (await port.call("GET", "/tenants?x=1", token=None))[0] == 401
+
+
+async def test_a_call_may_end_in_a_question_mark(port: Port) -> None:
+    assert (await port.call("GET", "/tenants?"))[0] == 200
+
+
+@pytest.mark.parametrize(
     "sent", [b"GET /tenants HTTP/1.1\r\nhost: x", b"POST /tenants HTTP/1.1\r\nhost: localhost\r\n"]
 )
 async def test_a_client_that_sends_too_slowly_is_cut_off(port: Port, sent: bytes) -> None:
@@ -459,8 +502,8 @@ async def test_tenants_come_in_batches_and_go_out_in_pages_as_the_same(port: Por
         "created_at": "2020-01-31T12:00:00.250000Z",
     }
     batch = {"reason": "moved", "tenants": [full, {"id": two}]}
-    assert await port.call("POST", "/tenants/import", batch) == (200, {"created": 2, "existing": 0})
-    assert await port.call("POST", "/tenants/import", batch) == (200, {"created": 0, "existing": 2})
+    assert await port.call("POST", "/tenants/import", batch) == (200, {"created": 2, "existing": 0, "kept": []})
+    assert await port.call("POST", "/tenants/import", batch) == (200, {"created": 0, "existing": 2, "kept": []})
     _, page = await port.call("GET", "/tenants?billing=1&limit=1000")
     shown = {tenant["id"]: tenant for tenant in page["tenants"]}
     assert shown[one] == full
@@ -491,6 +534,11 @@ async def test_who_is_there_and_differs_is_named_and_nothing_is_written(port: Po
     status, body = await port.call("POST", "/tenants/import", batch)
     assert (status, body["error"], body["ids"]) == (409, "already_exists", [there])
     assert (await port.call("GET", f"/tenants/{new}"))[0] == 404
+    keep = batch | {"on_conflict": "keep"}
+    assert await port.call("POST", "/tenants/import", keep) == (200, {"created": 1, "existing": 0, "kept": [there]})
+    assert (await port.call("GET", f"/tenants/{new}"))[0] == 200
+    assert (await port.call("GET", f"/tenants/{there}"))[1]["name"] == there
+    assert (await port.call("POST", "/tenants/import", batch | {"on_conflict": "replace"}))[0] == 400
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ async def test_export_and_import_again_gives_the_same_tenants_in_either_form(tmp
         async with service.running():
             before = source if source is not None else exports[-1]
             imported = await service.run("tenant", "import", "-", "--output", "json", stdin=before)
-            assert json.loads(imported) == {"created": len(rows), "existing": 0}
+            assert json.loads(imported) == {"created": len(rows), "existing": 0, "kept": 0}
             exports.append((await service.run("tenant", "export", "--format", form)).encode())
     assert exports[0] == exports[2]
     assert [json.loads(line)["name"] for line in exports[1].splitlines()] == ["plain", *NAMES]
@@ -121,7 +121,7 @@ async def test_a_service_killed_in_the_middle_and_started_again_loses_nothing(se
         outcome = json.loads(out)
         assert outcome["created"] + outcome["existing"] == MANY
         again = json.loads(await service.run("tenant", "import", "t.jsonl", "--output", "json"))
-        assert again == {"created": 0, "existing": MANY}
+        assert again == {"created": 0, "existing": MANY, "kept": 0}
 
 
 async def test_an_import_that_was_interrupted_goes_on_where_it_stopped(service: Service) -> None:

@@ -1,6 +1,7 @@
 """Adding tenants in batches, over one store and over two; and the times and names that an import takes."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -96,6 +97,83 @@ async def test_who_is_there_and_not_the_same_is_a_conflict_and_nothing_is_writte
     assert await office.store.get_tenant("new") is None
     assert await billing_of(office).find_standings(["new", "a"]) == {"a": standing}
     assert office.events.events == []
+
+
+@pytest.mark.parametrize(
+    ("there", "standing"), [(tenant("a", "Other"), PAID), (tenant("a", record=SUSPENDED), PAID), (tenant("a"), TRIAL)]
+)
+async def test_with_keep_who_is_there_stays_as_it_is_and_the_others_are_added(
+    office: Office, there: Tenant, standing: BillingRecord
+) -> None:
+    imports = TenantImports(office.desk())
+    await imports.import_tenants([there, tenant("same")], {"a": standing, "same": PAID}, CHANGE)
+    office.events.events.clear()
+    before = await office.store.history("a")
+    batch = [tenant("new"), tenant("a"), tenant("same")]
+    standings = {"new": PAID, "a": PAID, "same": PAID}
+    done = await imports.import_tenants(batch, standings, CHANGE, keep=True)
+    assert done == Imported(created=1, existing=1, kept=("a",))
+    assert await office.store.get_tenant("a") == there
+    assert await office.store.history("a") == before
+    assert await billing_of(office).find_standings(["a", "new"]) == {"a": standing, "new": PAID}
+    (event,) = office.events.events
+    assert event.payload["to"] == {"ACTIVE": ["new"]}
+    again = await imports.import_tenants(batch, standings, CHANGE, keep=True)
+    assert again == Imported(created=0, existing=2, kept=("a",))
+
+
+async def test_with_keep_where_all_are_there_and_differ_nothing_is_written(office: Office) -> None:
+    imports = TenantImports(office.desk())
+    await imports.import_tenants([tenant("a", "Other")], {"a": TRIAL}, CHANGE)
+    done = await imports.import_tenants([tenant("a")], {"a": PAID}, CHANGE, keep=True)
+    assert done == Imported(created=0, existing=0, kept=("a",))
+
+
+async def test_with_keep_a_standing_without_a_tenant_stays_and_the_tenant_is_added() -> None:
+    billing = MemoryStore()
+    office = Office(billing=billing)
+    await billing.set_billing("a", CHANGE, state=BillingState.PAST_DUE, plan_id=None)
+    imports = TenantImports(office.desk())
+    with pytest.raises(ImportConflict):
+        await imports.import_tenants([tenant("a")], {"a": PAID}, CHANGE)
+    done = await imports.import_tenants([tenant("a")], {"a": PAID}, CHANGE, keep=True)
+    assert done == Imported(created=1, existing=0)
+    assert await office.store.get_tenant("a") == tenant("a")
+    assert await billing.find_standings(["a"]) == {"a": BillingRecord(state=BillingState.PAST_DUE)}
+
+
+class NamesOneAtATime(MemoryStore):
+    """A third party's store that names one tenant of a conflict, or somebody who is not in the batch."""
+
+    stranger: str | None = None
+
+    async def import_tenants(
+        self, tenants: Sequence[Tenant], change: Change, billing: Mapping[str, BillingRecord] | None = None
+    ) -> Sequence[str]:
+        if self.stranger:
+            raise ImportConflict([self.stranger])
+        try:
+            return await super().import_tenants(tenants, change, billing)
+        except ImportConflict as conflict:
+            raise ImportConflict(conflict.ids[:1]) from None
+
+
+async def test_with_keep_conflicts_that_show_one_by_one_are_left_out_one_by_one() -> None:
+    store = NamesOneAtATime()
+    office = Office(store=store)
+    imports = TenantImports(office.desk())
+    three = ["a", "b", "c"]
+    await imports.import_tenants([tenant(each, "Other") for each in three], dict.fromkeys(three, PAID), CHANGE)
+    batch = [tenant(each) for each in ["n", *three]]
+    done = await imports.import_tenants(batch, dict.fromkeys(["n", *three], PAID), CHANGE, keep=True)
+    assert done == Imported(created=1, existing=0, kept=("a", "b", "c"))
+
+
+async def test_with_keep_a_conflict_over_nobody_of_the_batch_ends_too() -> None:
+    store = NamesOneAtATime()
+    store.stranger = "somebody"
+    with pytest.raises(ImportConflict):
+        await TenantImports(Office(store=store).desk()).import_tenants([tenant("a")], {"a": PAID}, CHANGE, keep=True)
 
 
 async def test_a_batch_that_failed_halfway_is_completed_by_the_same_batch_again() -> None:

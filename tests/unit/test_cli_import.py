@@ -13,7 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from extauthz.admin.forms import ImportForm, ReasonForm
 from extauthz.cli.admin_http import NoAnswer, Refused
 from extauthz.cli.app import Stop, cli
 from extauthz.cli.files import written_whole
@@ -21,7 +23,8 @@ from extauthz.cli.meter import LINE_EVERY, meter
 from extauthz.cli.patience import DELAYS, patiently
 from extauthz.cli.screen import Json
 from extauthz.cli.tenant_rows import Row
-from extauthz.cli.tenant_send import MAX_TENANTS, batches
+from extauthz.cli.tenant_send import MAX_TENANTS, Batch, batches, halted
+from extauthz.model.lifecycle import MAX_REASON
 from extauthz.testing import in_virtual_time
 from tests.fake_admin import FakeAdmin, fake_admin
 
@@ -69,7 +72,7 @@ def test_a_file_is_sent_with_its_reason_and_the_outcome_told(admin: FakeAdmin, t
         {"reason": 'old "system"', "tenants": [{"id": "a", "name": "A, B", "plan": "pro"}, {"id": "b"}]}
     ]
     as_json = run(admin, "import", str(file), "--output", "json")
-    assert json.loads(as_json.stdout) == {"created": 2, "existing": 0}
+    assert json.loads(as_json.stdout) == {"created": 2, "existing": 0, "kept": 0}
     assert sent(admin)[1]["reason"] == f"import of {file}"  # type: ignore[index]  # a body of ours
 
 
@@ -155,7 +158,11 @@ def test_who_is_there_and_differs_is_told_by_line_with_how_far_it_came(admin: Fa
     assert result.exit_code == 1
     assert "line 1702: tenant 't1700' is there already and is not the same" in result.stderr
     assert "line 1802: tenant 't1800'" in result.stderr
-    assert "1000 of 2000 tenants are in (990 created by this run): run the same command again" in result.stderr
+    assert (
+        "; 1000 of 2000 tenants are in (990 created by this run) and nothing of this batch: --on-conflict keep leaves those"
+        " that are there as they are and adds the others" in result.stderr
+    )
+    assert "again" not in result.stderr  # it would stop at the same line
 
 
 def test_many_conflicts_are_told_in_part(admin: FakeAdmin) -> None:
@@ -174,6 +181,73 @@ def test_a_batch_that_is_refused_is_told_with_its_lines(admin: FakeAdmin) -> Non
     )
     result = run(admin, "import", "-", stdin=many(3))
     assert "lines 2 to 4: not_supported: not from here; 0 of 3 tenants are in" in result.stderr
+    assert "; once that is put right, the same command goes on" in result.stderr
+
+
+def test_keep_leaves_out_who_is_there_and_differs_and_tells_them_by_line(admin: FakeAdmin) -> None:
+    def keeping(_method: str, path: str, body: object) -> tuple[int, object]:
+        if path == "/config":
+            return 200, CONFIG
+        ids = [tenant["id"] for tenant in body["tenants"]]  # type: ignore[index]  # a body of ours
+        return 200, {"created": len(ids) - 25, "existing": 0, "kept": ids[:25]}
+
+    admin.answer = keeping
+    result = run(admin, "import", "-", "--on-conflict", "keep", stdin=many(30))
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "5 created, 0 there already, 25 there otherwise and kept as they are\n",
+    )
+    told = result.stderr.splitlines()
+    assert told[0] == "line 2: tenant 't0' is there already and is not the same: kept as it is"
+    assert told[20:] == ["and 5 more of these"]
+    assert [body["on_conflict"] for body in sent(admin)] == ["keep"]  # type: ignore[index]  # a body of ours
+    as_json = run(admin, "import", "-", "--on-conflict", "keep", "--output", "json", stdin=many(30))
+    assert json.loads(as_json.stdout) == {"created": 5, "existing": 0, "kept": 25}
+
+
+def test_a_service_that_stays_away_is_worth_the_same_command_again() -> None:
+    batch = Batch(body=b"", lines={"a": 2})
+    assert "run the same command again" in halted(Refused("busy", 503, {}), batch).advice
+    assert "run the same command again" not in halted(Refused("no", 400, {}), batch).advice
+    assert "--on-conflict keep" in halted(Refused("no", 409, {"ids": ["a"]}), batch).advice
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("reason", "said"), [("x" * 1001, "1001 characters; 1000 are the most"), (" \n", "must say why")]
+)
+def test_a_reason_that_the_service_would_refuse_is_told_before_anything_is_sent(
+    admin: FakeAdmin, reason: str, said: str, more: list[str]
+) -> None:
+    result = run(admin, "import", "-", "--reason", reason, *more, stdin=many(1))
+    assert (result.exit_code, admin.asked) == (2, [])
+    assert said in " ".join(result.stderr.split())
+
+
+def test_the_longest_reason_is_taken_by_both_sides(admin: FakeAdmin) -> None:
+    assert run(admin, "import", "-", "--reason", "é" * MAX_REASON, stdin=many(1)).exit_code == 0
+    (body,) = sent(admin)
+    assert ImportForm.model_validate(body).reason == "é" * MAX_REASON
+    with pytest.raises(ValidationError, match="reason"):
+        ReasonForm(reason="é" * (MAX_REASON + 1))
+
+
+def test_a_file_whose_name_is_no_text_or_very_long_is_a_reason_all_the_same(admin: FakeAdmin, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.csv"))
+    folder = tmp_path.joinpath(*["d" * 200] * 6)
+    folder.mkdir(parents=True)
+    for file in (odd, folder / "t.csv"):
+        file.write_bytes(many(1))
+        assert run(admin, "import", str(file)).exit_code == 0
+    first, second = (ImportForm.model_validate(body).reason for body in sent(admin))
+    assert first == f"import of {tmp_path}/\ufffd.csv"
+    assert len(second) == MAX_REASON
+
+
+def test_an_argument_that_is_not_utf8_is_told(admin: FakeAdmin) -> None:
+    result = run(admin, "create", "acme", "--name", "caf\udce9", "--reason", "new")
+    assert (result.exit_code, admin.asked) == (2, [])
+    assert "an argument is not UTF-8" in result.stderr
 
 
 def test_an_answer_that_says_nothing_of_the_tenants_is_not_taken_for_one(admin: FakeAdmin) -> None:
