@@ -20,6 +20,10 @@ FIELDS: Final = ("id", "name", "plan", "onboarding", "lifecycle", "billing_state
 _THERE_ARE: Final = f"there are {', '.join(FIELDS)}"
 _LONGEST_LINE: Final = 1 << 20
 _BOM: Final = b"\xef\xbb\xbf"
+_NOT_LINES: Final = (
+    "begins as a JSON array or as an object over several lines; there must be one object per line (JSON lines):"
+    " `jq -c '.[]' FILE` makes them of an array, `jq -c . FILE` of objects"
+)
 _LINE_END: Final = "\r\n"
 """What RFC 4180 wants; with it Python's writer also puts quotes around a cell that holds either of the two."""
 
@@ -53,7 +57,7 @@ def read_rows(file: IO[bytes], form: RowFormat) -> Iterator[Row]:
     """The rows in the order of the file, one at a time.
 
     Raises:
-        Unreadable: the head is not one, or quotes are not closed.
+        Unreadable: the head is not one, quotes are not closed, or it is JSON but not in lines.
     """
     return _read_csv(file) if form is RowFormat.CSV else _read_json(file)
 
@@ -64,7 +68,7 @@ def guess_format(name: str, begin: bytes) -> RowFormat:
         return RowFormat.JSONL
     if name.lower().endswith(".csv"):
         return RowFormat.CSV
-    return RowFormat.JSONL if begin.removeprefix(_BOM).lstrip().startswith(b"{") else RowFormat.CSV
+    return RowFormat.JSONL if begin.removeprefix(_BOM).lstrip().startswith((b"{", b"[")) else RowFormat.CSV
 
 
 def write_head(form: RowFormat) -> bytes:
@@ -100,8 +104,13 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _read_json(file: IO[bytes]) -> Iterator[Row]:
+    begun = False
     for number, line in _lines(file):
-        if line.strip():
+        text = line.strip()
+        if not begun and (text.startswith(b"[") or text == b"{"):
+            raise Unreadable(number, _NOT_LINES)
+        if text:
+            begun = True
             yield _json_row(number, line)
 
 

@@ -122,6 +122,7 @@ def test_a_cell_of_several_lines_counts_them() -> None:
         ("t.json", b"", JSONL),
         ("-", b' \n{"id"', JSONL),
         ("-", b'\xef\xbb\xbf{"id"', JSONL),
+        ("-", b'\n [\n{"id"', JSONL),
         ("t.txt", b"id,name", CSV),
         ("-", b"", CSV),
     ],
@@ -171,19 +172,39 @@ def test_a_csv_that_is_wrong(raw: bytes, said: str) -> None:
     ("raw", "said"),
     [
         (b'{"id": "a"}\n{"id": \n', "line 2: is not JSON: "),
-        (b"[1]\n", 'line 1: is no JSON object such as {"id": "acme"}'),
+        (b"1\n", 'line 1: is no JSON object such as {"id": "acme"}'),
+        (b'{"id": "a"}\n["b"]\n', "line 2: is no JSON object such as"),
+        (b'{"id": "a"}\n{', "line 2: is not JSON: "),
         (b'{"id": "a", "plna": "x"}\n', "line 1: unknown field 'plna'; did you mean plan?"),
         (b'{"id": 5}\n', "line 1: id: Input should be a valid string"),
         (b'{"id": "a", "name": "\xff"}\n', "line 1: is not JSON: "),
         (b'{"id": "a", "name": "\\ud800"}\n', "line 1: is not JSON: "),
         (b'{"id": "a", "name": "\\u0000"}\n', "line 1: name: must not hold the character NUL"),
-        (b"[" * 100_000 + b"\n", "line 1: is not JSON: "),
+        (b'{"id": ' + b"[" * 100_000 + b"\n", "line 1: is not JSON: "),
         (b'{"id": "a"}\n\n{"id": "a"}\n', "line 3: id: 'a' stands in line 1 already"),
     ],
 )
 def test_json_lines_that_are_wrong(raw: bytes, said: str) -> None:
     (fault,) = faults(raw, JSONL)
     assert fault.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("raw", "line"),
+    [
+        (b'[{"id": "a"},\n {"id": "b"}]\n', 1),
+        (b'[\n  {\n    "id": "a"\n  }\n]\n', 1),
+        (b'{\n  "id": "a"\n}\n{\n  "id": "b"\n}\n', 1),
+        (b'\n{\r\n  "id": "a"\r\n}\r\n', 2),
+        (b"\xef\xbb\xbf[]", 1),
+        (b"[" * 100_000, 1),
+    ],
+)
+def test_json_that_is_not_in_lines_is_told_once_with_what_makes_lines_of_it(raw: bytes, line: int) -> None:
+    for form in (guess_format("-", raw), guess_format("t.json", raw)):
+        (fault,) = faults(raw, form)
+        assert fault.startswith(f"line {line}: begins as a JSON array or as an object over several lines")
+        assert "one object per line (JSON lines)" in fault
 
 
 def test_all_faults_are_told_at_once_up_to_fifty() -> None:
