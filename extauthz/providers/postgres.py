@@ -3,9 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from time import monotonic
-from typing import Final
 
 import asyncpg
 
@@ -21,43 +19,16 @@ from extauthz.model.lifecycle import (
     Tenant,
     Transition,
 )
-from extauthz.providers import postgres_changes, postgres_db, postgres_state
+from extauthz.providers import postgres_changes, postgres_state
 from extauthz.providers import postgres_transactions as transactions
 from extauthz.providers.postgres_db import PostgresDatabase
 from extauthz.providers.postgres_dial import DIAL_LIMIT
+from extauthz.providers.postgres_lane import Lane
 from extauthz.providers.postgres_listen import Listener
 from extauthz.providers.postgres_policy import LookupPool, PoolPolicy
-from extauthz.providers.postgres_schema import Lineage
-from extauthz.providers.schema_status import Migrations, SchemaStatus
+from extauthz.providers.postgres_tables import LINEAGE, status, upgrade
 
 __all__ = ["LINEAGE", "LookupPool", "PoolPolicy", "PostgresStore", "status", "upgrade"]
-
-LINEAGE: Final = Lineage(
-    name="state",
-    migrations=Migrations(directory=Path(__file__).parent / "migrations" / "postgres_state", revisions=("0001",)),
-)
-
-
-async def upgrade(url: str) -> SchemaStatus:
-    """Bring the state tables at `url` to this version's schema; they are made where they are absent.
-
-    Raises:
-        ConfigError: the URL can't be read.
-        ProviderError: the database gives no answer, or refuses.
-        SchemaMismatch: the schema is another program's, or newer than this version.
-    """
-    return await postgres_db.upgrade(url, LINEAGE)
-
-
-async def status(url: str) -> SchemaStatus:
-    """Which schema the state tables at `url` have; changes nothing.
-
-    Raises:
-        ConfigError: the URL can't be read.
-        ProviderError: the database gives no answer.
-        SchemaMismatch: the schema is another program's.
-    """
-    return await postgres_db.status(url, LINEAGE)
 
 
 class PostgresStore:
@@ -85,9 +56,7 @@ class PostgresStore:
         dial = partial(self._db.dialer.dial, DIAL_LIMIT)
         self._listener = Listener(dial, monotonic, pooled=self._db.target.pooled)
 
-    def _lookups(
-        self, pool: LookupPool, look: Callable[[asyncpg.Connection, str], Awaitable[object]]
-    ) -> postgres_db.Lane:
+    def _lookups(self, pool: LookupPool, look: Callable[[asyncpg.Connection, str], Awaitable[object]]) -> Lane:
         """Connections for one kind of look-up, each made with a look for nobody."""
         return self._db.lane(size=pool.size, timeout=pool.timeout, rehearsal=lambda connection: look(connection, ""))
 

@@ -2,29 +2,23 @@
 
 import asyncio
 import logging
-import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Future
 from contextvars import Context
-from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import asyncpg
 
 from extauthz.errors import ProviderError, ProviderTimeout
 from extauthz.providers import postgres_schema
-from extauthz.providers.postgres_dial import DIAL_LIMIT, Dialer, limits
+from extauthz.providers.postgres_dial import DIAL_LIMIT, Dialer
+from extauthz.providers.postgres_lane import SERVER_GRACE, Call, Lane
 from extauthz.providers.postgres_pool import Pool
 from extauthz.providers.postgres_schema import Lineage
-from extauthz.providers.postgres_url import Target, parse_target
+from extauthz.providers.postgres_setup import bring_up
+from extauthz.providers.postgres_url import parse_target
 from extauthz.providers.schema_status import SchemaState, SchemaStatus
 from extauthz.resilience.bounded import within
 
 T = TypeVar("T")
-Call = Callable[[asyncpg.Connection], Awaitable[T]]
-
-SERVER_GRACE: Final = 0.1
-"""Seconds by which the server's own limit on a statement lies above the caller's."""
 
 START_PATIENCE: Final = 2.0
 """Seconds that the start of the service waits for a database; the look at it goes on, and calls wait for its end."""
@@ -32,67 +26,7 @@ START_PATIENCE: Final = 2.0
 REHEARSAL_LIMIT: Final = 1.0
 """Seconds that the rehearsal of a new connection may take: a few round trips. One that takes longer leads nowhere."""
 
-SET_UP_LIMIT: Final = 60.0
-"""Seconds for setting up or upgrading a schema."""
-
 _log: Final = logging.getLogger(__name__)
-
-
-class Lane:
-    """Calls of one kind: connections of their own, and one deadline (`timeout`, seconds, connecting included)."""
-
-    def __init__(
-        self, pool: Pool, ready: Callable[[], Coroutine[Any, Any, None]], *, timeout: float, pooled: bool
-    ) -> None:
-        self._pool = pool
-        self._ready = ready
-        self._timeout = timeout
-        self._pooled = pooled
-        self._begin = _begin(timeout) if pooled else "BEGIN"
-
-    async def read(self, call: Call[T]) -> T:
-        """What `call` returns; it reads, or may as well be done twice: it is made again where the connection was dead.
-
-        Raises:
-            ProviderBusy: all connections are in use.
-            ProviderError: the database gave no answer in time.
-            SchemaMismatch: it is not of our schema.
-            Exception: whatever else `call` raises.
-        """
-        # Behind a pooler two messages of one query may meet two servers, unless they are in one transaction.
-        whole = partial(self._in_transaction, call) if self._pooled else call
-        return await within(self._timeout, self._run(whole, repeatable=True))
-
-    async def write(self, call: Call[T]) -> T:
-        """What `call` returns, run as one transaction: committed when it returns, rolled back when it raises.
-
-        Where the connection is lost at the end, whether it was committed is not known.
-
-        Raises: as `read`.
-        """
-        return await within(self._timeout, self._run(partial(self._in_transaction, call), repeatable=False))
-
-    async def _run(self, call: Call[T], *, repeatable: bool) -> T:
-        await self._ready()
-        return await self._pool.run(call, repeatable=repeatable)
-
-    async def _in_transaction(self, call: Call[T], connection: asyncpg.Connection) -> T:
-        # asyncpg's own transactions wait for the rollback when they are cancelled; ours leave the connection to be dropped.
-        await connection.execute(self._begin)
-        try:
-            value = await call(connection)
-            await connection.execute("COMMIT")
-        except Exception:
-            if not connection.is_closed():
-                await connection.execute("ROLLBACK")
-            raise
-        return value
-
-
-def _begin(timeout: float) -> str:
-    """Begins a transaction that brings its own limits, in one message."""
-    settings = (f"SET LOCAL {name} = {value}" for name, value in limits(timeout + SERVER_GRACE).items())
-    return "; ".join(("BEGIN", *settings))
 
 
 class PostgresDatabase:
@@ -214,57 +148,3 @@ async def _rehearsed(connection: asyncpg.Connection, rehearsal: Call[object]) ->
 
 async def _called(call: Call[T], connection: asyncpg.Connection) -> T:
     return await call(connection)
-
-
-async def upgrade(url: str, lineage: Lineage) -> SchemaStatus:
-    """Bring a database to this version's schema, whether it is empty, older or there already.
-
-    Raises:
-        ConfigError: the URL can't be read.
-        ProviderError: the database gives no answer, or refuses.
-        SchemaMismatch: the schema is another program's, or newer than this version.
-    """
-    target = parse_target(url)
-    status = await bring_up(target, lineage)
-    postgres_schema.require_current(target.place, status)
-    return status
-
-
-async def status(url: str, lineage: Lineage) -> SchemaStatus:
-    """Which schema a database has; changes nothing.
-
-    Raises:
-        ConfigError: the URL can't be read.
-        ProviderError: the database gives no answer.
-        SchemaMismatch: the schema is another program's.
-    """
-    target = parse_target(url)
-    pool = Pool(target.place, partial(Dialer(target).dial, DIAL_LIMIT), size=1, patience=DIAL_LIMIT)
-    try:
-        reading = pool.run(lambda connection: postgres_schema.read_status(connection, target.place, lineage))
-        return await within(DIAL_LIMIT, reading)
-    finally:
-        await pool.close()
-
-
-async def bring_up(target: Target, lineage: Lineage) -> SchemaStatus:
-    """Run the migrations, in a thread: Alembic takes half a second to import and is needed once in the life of a database."""
-    result: Future[SchemaStatus] = Future()
-    # A daemon: where the server freezes in the middle, the thread hangs, and must not keep the process from ending.
-    threading.Thread(target=_migrate, args=(target, lineage, result), name="postgres-migrate", daemon=True).start()
-    return await within(SET_UP_LIMIT, _wrapped(result))
-
-
-async def _wrapped(result: "Future[SchemaStatus]") -> SchemaStatus:
-    return await asyncio.wrap_future(result)
-
-
-def _migrate(target: Target, lineage: Lineage, result: "Future[SchemaStatus]") -> None:
-    if not result.set_running_or_notify_cancel():
-        return
-    try:
-        from extauthz.providers.postgres_migrate import migrate  # noqa: PLC0415 - see bring_up
-
-        result.set_result(migrate(target, lineage))
-    except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-        result.set_exception(error)

@@ -7,7 +7,7 @@ from typing import Final
 import asyncpg
 
 from extauthz.model.event import Event, EventQuery
-from extauthz.providers import postgres_db
+from extauthz.providers import postgres_setup
 from extauthz.providers.event_rows import EventRow, begins_after, from_row, to_row
 from extauthz.providers.memory_events import ignore
 from extauthz.providers.postgres_db import PostgresDatabase
@@ -61,7 +61,7 @@ async def upgrade(url: str) -> SchemaStatus:
         ProviderError: the database gives no answer, or refuses.
         SchemaMismatch: the schema is another program's, or newer than this version.
     """
-    return await postgres_db.upgrade(url, LINEAGE)
+    return await postgres_setup.upgrade(url, LINEAGE)
 
 
 async def status(url: str) -> SchemaStatus:
@@ -72,7 +72,7 @@ async def status(url: str) -> SchemaStatus:
         ProviderError: the database gives no answer.
         SchemaMismatch: the schema is another program's.
     """
-    return await postgres_db.status(url, LINEAGE)
+    return await postgres_setup.status(url, LINEAGE)
 
 
 class PostgresEvents:

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from extauthz.errors import ConfigError, ProviderError, SchemaMismatch
-from extauthz.providers import postgres_db
+from extauthz.providers import postgres_setup
 from extauthz.providers.postgres import LINEAGE, PostgresStore, status, upgrade
 from extauthz.providers.postgres_db import PostgresDatabase
 from extauthz.providers.postgres_events import LINEAGE as EVENTS_LINEAGE
@@ -122,7 +122,7 @@ async def test_an_older_schema_is_refused_until_it_was_upgraded_and_a_newer_one_
     empty: str, tmp_path: Path
 ) -> None:
     old, new = lineage(tmp_path / "old", FIRST), lineage(tmp_path / "new %", FIRST, SECOND)
-    assert (await postgres_db.upgrade(empty, old)).revision == "a"
+    assert (await postgres_setup.upgrade(empty, old)).revision == "a"
     database = PostgresDatabase(empty, new)
     lane = database.lane(size=1, timeout=5.0)
     with pytest.raises(SchemaMismatch, match=r"at revision a, .* needs b; run `extauthz db upgrade`") as caught:
@@ -130,15 +130,15 @@ async def test_an_older_schema_is_refused_until_it_was_upgraded_and_a_newer_one_
     assert "s3cr3t" not in str(caught.value)
     with pytest.raises(SchemaMismatch):
         await lane.read(lambda db: db.fetchval("SELECT 1"))
-    assert (await postgres_db.status(empty, new)).state is SchemaState.OLDER
+    assert (await postgres_setup.status(empty, new)).state is SchemaState.OLDER
     assert tables(empty) == {"first"}
-    assert (await postgres_db.upgrade(empty, new)).state is SchemaState.CURRENT
+    assert (await postgres_setup.upgrade(empty, new)).state is SchemaState.CURRENT
     assert tables(empty) == {"first", "second"}
     assert await lane.read(lambda db: db.fetchval("SELECT 1")) == 1
     await database.close()
-    assert (await postgres_db.status(empty, old)).state is SchemaState.NEWER
+    assert (await postgres_setup.status(empty, old)).state is SchemaState.NEWER
     with pytest.raises(SchemaMismatch, match="newer version"):
-        await postgres_db.upgrade(empty, old)
+        await postgres_setup.upgrade(empty, old)
 
 
 @pytest.mark.parametrize(("text", "error"), [(BROKEN, ProviderError), (FAULTY, RuntimeError)])
@@ -147,14 +147,14 @@ async def test_a_migration_that_fails_changes_nothing(
 ) -> None:
     broken = lineage(tmp_path / "broken", FIRST, text)
     with pytest.raises(error):
-        await postgres_db.upgrade(empty, broken)
+        await postgres_setup.upgrade(empty, broken)
     assert tables(empty) == set()
-    assert (await postgres_db.status(empty, broken)).state is SchemaState.EMPTY
-    await postgres_db.upgrade(empty, lineage(tmp_path / "old", FIRST))
+    assert (await postgres_setup.status(empty, broken)).state is SchemaState.EMPTY
+    await postgres_setup.upgrade(empty, lineage(tmp_path / "old", FIRST))
     with pytest.raises(error):
-        await postgres_db.upgrade(empty, broken)
+        await postgres_setup.upgrade(empty, broken)
     assert tables(empty) == {"first"}
-    assert (await postgres_db.status(empty, broken)).revision == "a"
+    assert (await postgres_setup.status(empty, broken)).revision == "a"
 
 
 async def test_a_schema_of_another_program_is_left_alone(empty: str) -> None:
