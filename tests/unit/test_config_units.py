@@ -180,6 +180,8 @@ def test_a_url_of_a_network_provider_is_kept_as_it_is(text: str) -> None:
         ("postgresql://a b/x", "a host that is none"),
         ("postgresql://bob:pw@[db/x", "must be of the form"),
         ("postgresql://db/x#y", "must be of the form"),
+        ("postgresql://bob:12345/pw@db/x", "in a password write / as %2F"),
+        ("postgresql://bob:12345?pw@db/x", "in a password write / as %2F"),
         ("redis://", "must be of the form redis://host:6379/0"),
         ("redis://a,b", "must be of the form"),
         ("redis://a/b", "must be of the form"),
