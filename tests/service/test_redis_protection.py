@@ -15,15 +15,15 @@ from extauthz.model.protection import (
 )
 from extauthz.providers.redis_protection import RedisProtection
 from tests.redis_asks import ask, connected, over
-from tests.redis_server import RedisServer, flushed, single
+from tests.redis_server import PRODUCTS, RedisServer, flushed, single
 
 OF_THE_SCRIPT = {"cmdstat_time", "cmdstat_hmget", "cmdstat_hset", "cmdstat_pexpire"}
 SECOND = 1_000_000
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with single() as started:
+@pytest.fixture(scope="module", params=PRODUCTS)
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    with single(product=request.param) as started:
         yield started
 
 

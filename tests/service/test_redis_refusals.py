@@ -8,12 +8,12 @@ from extauthz.errors import InvalidRecord, ProviderError
 from extauthz.model.protection import Usage
 from extauthz.providers.redis_protection import RedisProtection
 from tests.redis_asks import ask, connected
-from tests.redis_server import RedisServer, flushed, single
+from tests.redis_server import PRODUCTS, RedisServer, flushed, single
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with single() as started:
+@pytest.fixture(scope="module", params=PRODUCTS)
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    with single(product=request.param) as started:
         yield started
 
 
