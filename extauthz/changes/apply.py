@@ -1,4 +1,4 @@
-"""What another replica's change does to the caches of this one."""
+"""What a change that the store tells of does to the caches of this replica."""
 
 from typing import Final
 
@@ -65,7 +65,7 @@ class Applier:
         # One at a time with our own changes of the tenant: what was read before one must not be put after it.
         try:
             async with self._desk.changing(tenant_id):
-                record = await self._desk.stores.lifecycle.find_lifecycle(tenant_id)
+                record = await self._desk.lifecycle_now(tenant_id)
                 if held or (record is not None and record.state is not LifecycleState.ACTIVE):
                     self._desk.caches.lifecycle.put(tenant_id, record)
         except InvalidRecord:
@@ -74,6 +74,6 @@ class Applier:
     async def _show_billing(self, tenant_id: str) -> None:
         try:
             async with self._desk.changing(tenant_id):
-                self._desk.caches.billing.put(tenant_id, await self._desk.stores.billing.find_billing(tenant_id))
+                self._desk.caches.billing.put(tenant_id, await self._desk.standing_now(tenant_id))
         except InvalidRecord:
             return

@@ -27,7 +27,7 @@ class BillingChanges:
         self, tenant_id: str, change: Change, state: BillingState | None, plan_id: str | None
     ) -> BillingRecord:
         async with self._desk.changing(tenant_id):
-            if await self._desk.stores.lifecycle.find_lifecycle(tenant_id) is None:
+            if await self._desk.lifecycle_now(tenant_id) is None:
                 raise NotFound(f"there is no tenant {tenant_id!r}")
             before, after = await self._desk.stores.billing.set_billing(tenant_id, change, state=state, plan_id=plan_id)
             self._desk.caches.billing.put(tenant_id, after)

@@ -1,4 +1,4 @@
-"""Following what other replicas change in a store, so that the caches here are right within a second."""
+"""Following what is changed in a store, by whomever, so that the caches here are right within a second."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ import structlog
 from extauthz.changes.apply import Applier
 from extauthz.changes.desk import Desk
 from extauthz.changes.lease import Lease
-from extauthz.errors import InvalidRecord, NotSupported
+from extauthz.errors import InvalidRecord, NotSupported, ProviderBusy
 from extauthz.model.changed import StoredChange
 from extauthz.model.deadline import Clock
 from extauthz.ports import CHANGES_KEPT, ChangeLog, ReplicaLeases
@@ -27,6 +27,15 @@ FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 2.0
 """Seconds before a store that failed is asked again: doubled each time, spread so that replicas don't come at once."""
 
+BUSY_PAUSE: Final = 0.05
+"""Seconds before a store is asked again to which all our connections were in use: it has not failed."""
+
+OUTAGE_SECONDS: Final = 3.0
+"""A store that was silent for so long may be another one now, which took over and lacks the last changes of the first."""
+
+REPEATED: Final = 256
+"""So many of the last changes are then applied again: their numbers may have been given to others, which we never saw."""
+
 CUT_OFF_SECONDS: Final = CHANGES_KEPT / 2
 """Who heard nothing for so long may have missed changes that are not kept any more."""
 
@@ -34,11 +43,11 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class Follower:
-    """Follows one store's changes and applies those of other replicas to the caches of `desk`.
+    """Follows one store's changes and applies them to the caches of `desk`.
 
-    `replica` is the origin of our own changes, which the desk has shown already. `leases` is given where the store keeps the
-    lifecycle: this replica then says there that it lives, and how far it has come. A store that has no log of changes is left
-    alone. `clock` is monotonic; `spread` gives numbers from 0 to 1.
+    Our own too, which the desk has shown already: one of them may be committed after the desk was told that it failed.
+    `leases` is given where the store keeps the lifecycle: this replica, `replica`, then says there that it lives, and how far
+    it has come. A store that has no log of changes is left alone. `clock` is monotonic; `spread` gives numbers from 0 to 1.
     """
 
     def __init__(
@@ -53,7 +62,6 @@ class Follower:
     ) -> None:
         self._log = log
         self._applier = Applier(desk)
-        self._replica = replica
         self._lease = None if leases is None else Lease(leases, replica, lambda: self._seen)
         self._clock = clock
         self._spread = spread
@@ -90,6 +98,9 @@ class Follower:
             await step()
         except NotSupported:
             return False
+        except ProviderBusy:
+            await asyncio.sleep(BUSY_PAUSE)
+            return True
         except Exception as error:  # noqa: BLE001 - whatever the store of a third party raises, it may work again
             self._failed(error)
         else:
@@ -112,9 +123,12 @@ class Follower:
     async def _turn(self) -> None:
         if self._failures or self._lost():
             await self._take_position()
+        last = await within(ASK_SECONDS, self._log.last_change())
         changes = await within(ASK_SECONDS, self._log.changes_after(self._seen))
         self._heard_at = self._clock()
-        if changes:
+        if last < self._seen or (last > self._seen and not changes):  # put back; or what we have not seen is not kept
+            self._start_over(last)
+        elif changes:
             await self._apply(changes)
         else:
             await within(WAIT_SECONDS + ASK_SECONDS, self._log.wait_for_change(WAIT_SECONDS))
@@ -125,20 +139,31 @@ class Follower:
     async def _take_position(self) -> None:
         """Go on from where we were; where changes may have been missed, rely on nothing that was cached before."""
         last = await within(ASK_SECONDS, self._log.last_change())
-        if self._lost() or last < self._seen:  # a store that was put back to an earlier day counts on from there
-            self._applier.forget_all()
-            self._seen = last
-        self._heard_at = self._clock()
+        now = self._clock()
+        if self._lost() or last < self._seen:
+            self._start_over(last)
+        elif self._heard_at is not None and now - self._heard_at > OUTAGE_SECONDS:
+            self._seen = max(0, self._seen - REPEATED)
+        self._heard_at = now
+
+    def _start_over(self, last: int) -> None:
+        """Changes may have been missed. A store that was put back to an earlier day counts on from there."""
+        self._applier.forget_all()
+        self._seen = last
+        self._got_further()
 
     async def _apply(self, changes: Sequence[StoredChange]) -> None:
         for number, change in enumerate(changes):
             try:
-                if change.origin != self._replica:
-                    await self._applier.apply(change)
+                await self._applier.apply(change)
             except BaseException:
                 for later in changes[number:]:  # the caches ask; what denies is put when this is tried again
                     self._applier.forget(later)
+                self._heard_at = self._clock()  # it is not the log that gave no answer
                 raise
             self._seen = change.seq
+        self._got_further()
+
+    def _got_further(self) -> None:
         if self._lease is not None:
             self._lease.got_further()

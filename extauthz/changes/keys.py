@@ -53,7 +53,7 @@ class KeyChanges:
             raise
 
     async def _require_active(self, tenant_id: str) -> None:
-        record = await self._desk.stores.lifecycle.find_lifecycle(tenant_id)
+        record = await self._desk.lifecycle_now(tenant_id)
         if record is None:
             raise NotFound(f"there is no tenant {tenant_id!r}")
         if record.state is not LifecycleState.ACTIVE:

@@ -177,7 +177,7 @@ class TenantChanges:
 
     async def _show_lifecycle(self, tenant_id: str) -> None:
         """What the store has now becomes the fresh and the last-known state of this replica."""
-        self._desk.caches.lifecycle.put(tenant_id, await self._desk.stores.lifecycle.find_lifecycle(tenant_id))
+        self._desk.caches.lifecycle.put(tenant_id, await self._desk.lifecycle_now(tenant_id))
 
     async def _forget_keys(self, tenant_id: str) -> None:
         credentials = self._desk.caches.credentials

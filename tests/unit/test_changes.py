@@ -12,7 +12,7 @@ from extauthz.errors import InvalidTransition, NotFound, NotSupported, ProviderE
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.event import Event, EventType, Severity
 from extauthz.model.identity import Actor, ActorType, ApiKey
-from extauthz.model.lifecycle import Change, LifecycleRecord, LifecycleState, Onboarding, Transition
+from extauthz.model.lifecycle import Change, LifecycleRecord, LifecycleState, Onboarding, Tenant, Transition
 from extauthz.providers.memory import MemoryStore
 from extauthz.providers.partial import completed
 from extauthz.testing import in_virtual_time
@@ -53,10 +53,10 @@ class Flaky(MemoryStore):
         self.go = asyncio.Event()
         self.go.set()
 
-    async def find_lifecycle(self, tenant_id: str) -> LifecycleRecord | None:
+    async def get_tenant(self, tenant_id: str) -> Tenant | None:
         if self.unreadable:
             raise ProviderError("gone")
-        return await super().find_lifecycle(tenant_id)
+        return await super().get_tenant(tenant_id)
 
     async def transition(self, tenant_id: str, to: State, change: Change, *, revoke_keys: bool) -> Transition:
         await self.go.wait()

@@ -1,8 +1,8 @@
-"""Following other replicas' changes: what each does to the caches, and what holds while the store fails. In virtual time."""
+"""Following the changes of a store: what each does to the caches, and what holds while the store fails. In virtual time."""
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,15 +10,15 @@ from structlog.testing import capture_logs
 
 from extauthz.authn import ApiKeyMint, PepperBook
 from extauthz.changes import Caches, Desk, Follower, Stores, TenantChanges
-from extauthz.errors import InvalidRecord, NotSupported, ProviderError
+from extauthz.errors import InvalidRecord, NotSupported, ProviderBusy, ProviderError
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.changed import ChangedKind
 from extauthz.model.identity import ApiKey
-from extauthz.model.lifecycle import LifecycleRecord, LifecycleState, Onboarding, Transition
+from extauthz.model.lifecycle import LifecycleRecord, LifecycleState, Onboarding, Tenant, Transition
 from extauthz.ports import CHANGES_KEPT
 from extauthz.providers.memory import MemoryStore
 from extauthz.testing import in_virtual_time
-from extauthz.testing.contracts_values import ACME, a_change, a_key, tenant_in
+from extauthz.testing.contracts_values import ACME, a_change, a_key, a_tenant, tenant_in
 from extauthz.testing.fake_replicas import FakeCache, FakeSharedLog
 
 State = LifecycleState
@@ -28,7 +28,10 @@ SOON = 1.0
 
 
 class Store(MemoryStore):
-    """What the replicas share. Reading may fail or wait, or one reader be held up with what it has read."""
+    """What the replicas share. Reading may fail or wait, or one reader be held up with what it has read.
+
+    The gate's own look-ups find no connection.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,23 +42,43 @@ class Store(MemoryStore):
         self.held: asyncio.Event | None = None
 
     async def find_lifecycle(self, tenant_id: str) -> LifecycleRecord | None:
+        raise self.failure or ProviderBusy(f"the gate's connections are in use: {tenant_id}")
+
+    async def find_billing(self, tenant_id: str) -> BillingRecord | None:
+        raise self.failure or ProviderBusy(f"the gate's connections are in use: {tenant_id}")
+
+    async def get_tenant(self, tenant_id: str) -> Tenant | None:
         self.read += 1
-        found = await super().find_lifecycle(tenant_id)
+        found = await super().get_tenant(tenant_id)
         held, self.held = self.held, None
         if held is not None:
             await held.wait()
         await self._maybe()
         return found
 
-    async def find_billing(self, tenant_id: str) -> BillingRecord | None:
+    async def find_standings(self, tenant_ids: Sequence[str]) -> Mapping[str, BillingRecord]:
         self.read += 1
         await self._maybe()
-        return await super().find_billing(tenant_id)
+        return await super().find_standings(tenant_ids)
 
     async def _maybe(self) -> None:
         await self.go.wait()
         if self.failure is not None:
             raise self.failure
+
+
+class LookedUp(MemoryStore):
+    """A store that can be looked up alone, or one in which something else of every tenant can't be read."""
+
+    def __init__(self, refusal: Exception) -> None:
+        super().__init__()
+        self._refusal = refusal
+
+    async def get_tenant(self, tenant_id: str) -> Tenant | None:  # noqa: ARG002 - the method's shape
+        raise self._refusal
+
+    async def find_standings(self, tenant_ids: Sequence[str]) -> Mapping[str, BillingRecord]:
+        raise NotSupported(f"not from here: {tenant_ids}")
 
 
 class NoLeases(FakeSharedLog):
@@ -81,8 +104,11 @@ class Silent:
 class Replica:
     """One replica over a store and a log that others write too."""
 
-    def __init__(self, *, leases: bool = True, lease_store: FakeSharedLog | None = None) -> None:
+    def __init__(
+        self, *, leases: bool = True, lease_store: FakeSharedLog | None = None, store: MemoryStore | None = None
+    ) -> None:
         self.store = Store()
+        kept_in = store or self.store
         self.log = FakeSharedLog()
         self.lifecycle: FakeCache[str, LifecycleRecord | None] = FakeCache()
         self.billing: FakeCache[str, BillingRecord | None] = FakeCache()
@@ -92,7 +118,7 @@ class Replica:
         numbers = itertools.count()
         silent = Silent()
         self.desk = Desk(
-            stores=Stores(lifecycle=self.store, billing=self.store, credentials=self.store),
+            stores=Stores(lifecycle=kept_in, billing=kept_in, credentials=kept_in),
             caches=Caches(
                 lifecycle=self.lifecycle,
                 billing=self.billing,
@@ -218,15 +244,38 @@ async def test_a_key_that_changed_is_forgotten_and_so_is_what_was_refused() -> N
 
 
 @in_virtual_time
-async def test_our_own_changes_are_passed_over() -> None:
+async def test_a_change_of_our_own_that_is_committed_after_it_was_given_up_is_followed() -> None:
     replica = Replica()
     await tenant_in(replica.store, State.ACTIVE)
     async with replica.following():
+        replica.lifecycle.put(ACME, record(State.ACTIVE))
+        replica.billing.put(ACME, BillingRecord(state=BillingState.ACTIVE))
+        await replica.store.set_billing(ACME, a_change(), state=BillingState.SUSPENDED)
+        replica.log.add(ChangedKind.BILLING, ACME, HERE)
         seq = await replica.elsewhere(State.SUSPENDED, origin=HERE)
         await asyncio.sleep(SOON)
-        assert replica.lifecycle.forgotten == []
-        assert replica.store.read == 0
+        assert replica.lifecycle.values == {ACME: record(State.SUSPENDED)}
+        assert replica.billing.values == {ACME: BillingRecord(state=BillingState.SUSPENDED)}
         assert replica.confirmed == seq
+
+
+@pytest.mark.parametrize("refusal", [NotSupported("not from here"), InvalidRecord("42 where a text is due")], ids=str)
+def test_what_is_followed_is_looked_up_where_a_store_tells_nothing_else(refusal: Exception) -> None:
+    @in_virtual_time
+    async def scene() -> None:
+        store = LookedUp(refusal)
+        replica = Replica(store=store)
+        await store.create_tenant(a_tenant(), a_change(), BillingRecord(state=BillingState.PAST_DUE))
+        await store.transition(ACME, State.SUSPENDED, a_change(), revoke_keys=True)
+        async with replica.following():
+            replica.billing.put(ACME, None)
+            replica.log.add(ChangedKind.LIFECYCLE, ACME)
+            replica.log.add(ChangedKind.BILLING, ACME)
+            await asyncio.sleep(SOON)
+            assert replica.lifecycle.values == {ACME: record(State.SUSPENDED)}
+            assert replica.billing.values == {ACME: BillingRecord(state=BillingState.PAST_DUE)}
+
+    scene()
 
 
 @in_virtual_time
@@ -417,6 +466,96 @@ async def test_a_store_that_was_put_back_to_an_earlier_day_is_followed_from_ther
         await asyncio.sleep(SOON)
         assert replica.credentials.values == {}
         assert replica.confirmed == 3
+
+
+@in_virtual_time
+async def test_offboard_006_a_store_that_is_put_back_while_it_answers_is_followed_from_there() -> None:
+    replica = Replica()
+    await tenant_in(replica.store, State.ACTIVE)
+    async with replica.following():
+        for number in range(5):
+            replica.log.add(ChangedKind.CREATED, f"t{number}")
+        await asyncio.sleep(SOON)
+        replica.lifecycle.put(ACME, record(State.ACTIVE))
+        replica.log.restore(2)
+        await asyncio.sleep(SOON)
+        assert replica.lifecycle.values == {}
+        assert replica.confirmed == 2
+        replica.lifecycle.put(ACME, record(State.ACTIVE))
+        seq = await replica.elsewhere(State.TERMINATED)
+        assert await replica.log.replicas_behind(seq) == [HERE]
+        await asyncio.sleep(SOON)
+        assert replica.lifecycle.values == {ACME: record(State.TERMINATED)}
+        assert replica.confirmed == seq
+
+
+@in_virtual_time
+async def test_who_has_not_seen_a_change_that_is_not_kept_relies_on_nothing_cached() -> None:
+    replica = Replica()
+    async with replica.following():
+        replica.lifecycle.put(ACME, record(State.ACTIVE))
+        replica.log.add(ChangedKind.LIFECYCLE, ACME)
+        replica.log.changes.clear()
+        await asyncio.sleep(SOON)
+        assert replica.lifecycle.values == {}
+        assert replica.confirmed == 1
+        waits = replica.log.waits
+        await asyncio.sleep(60)
+        assert replica.log.waits - waits < 130  # it waits as ever
+
+
+@in_virtual_time
+async def test_numbers_that_another_store_gave_again_after_it_took_over_are_seen() -> None:
+    replica = Replica()
+    await tenant_in(replica.store, State.ACTIVE)
+    async with replica.following():
+        for number in range(1_000):
+            replica.log.add(ChangedKind.CREATED, f"t{number}")
+        await asyncio.sleep(SOON)
+        replica.lifecycle.put(ACME, record(State.ACTIVE))
+        replica.lifecycle.put("umbrella", record(State.ACTIVE))
+        replica.log.outage = ProviderError("gone")
+        await asyncio.sleep(10)
+        replica.log.restore(900)  # what came last was not replicated
+        await replica.elsewhere(State.TERMINATED)
+        for number in range(200):
+            replica.log.add(ChangedKind.CREATED, f"u{number}")
+        replica.log.outage = None
+        await asyncio.sleep(6)
+        assert replica.lifecycle.values == {ACME: record(State.TERMINATED), "umbrella": record(State.ACTIVE)}
+        assert replica.confirmed == 1_101
+
+
+@in_virtual_time
+async def test_a_change_that_fails_again_and_again_does_not_repeat_those_before_it() -> None:
+    replica = Replica()
+    await tenant_in(replica.store, State.ACTIVE)
+    async with replica.following():
+        for number in range(500):
+            replica.log.add(ChangedKind.CREATED, f"t{number}")
+        replica.store.go.clear()
+        await replica.elsewhere(State.SUSPENDED)
+        await asyncio.sleep(600)
+        assert "t499" in replica.lifecycle.forgotten
+        assert replica.lifecycle.forgotten.count("t499") == 1
+
+
+@in_virtual_time
+async def test_a_store_whose_connections_are_all_in_use_is_asked_again_at_once_and_has_not_failed() -> None:
+    replica = Replica()
+    await tenant_in(replica.store, State.ACTIVE)
+    with capture_logs() as logged:
+        async with replica.following():
+            replica.store.failure = ProviderBusy("all connections are in use")
+            seq = await replica.elsewhere(State.TERMINATED)
+            await asyncio.sleep(30)
+            assert replica.lifecycle.values == {}
+            assert await replica.log.replicas_behind(seq) == [HERE]
+            replica.store.failure = None
+            await asyncio.sleep(0.06)
+            assert replica.lifecycle.values == {ACME: record(State.TERMINATED)}
+            assert replica.confirmed == seq
+    assert logged == []
 
 
 @in_virtual_time

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from extauthz.authn import ApiKeyMint, PepperBook
 from extauthz.changes import Caches, Desk, Follower, Replicas, Stores, TenantChanges
-from extauthz.errors import ChangeRefused, ExtauthzError, ProviderError
+from extauthz.errors import ChangeRefused, ExtauthzError, ProviderError, ProviderTimeout
 from extauthz.model.changed import ChangedKind
 from extauthz.model.deadline import Deadline
-from extauthz.model.lifecycle import Change, LifecycleRecord, LifecycleState, Transition
+from extauthz.model.lifecycle import Change, LifecycleRecord, LifecycleState, Tenant, Transition
 from extauthz.ports import Unavailable
 from extauthz.providers.memory import MemoryStore
 from extauthz.testing import run_virtual
@@ -30,7 +30,10 @@ HEALED = 20.0
 
 
 class View(MemoryStore):
-    """The store as one replica sees it: slowly, and only while it is not cut off. Writing and telling is one step."""
+    """The store as one replica sees it: slowly, and only while it is not cut off. Writing and telling is one step.
+
+    While `late` is above 0 a move is given up, and committed so many seconds after that.
+    """
 
     def __init__(self, base: MemoryStore, log: FakeSharedLog, origin: str, delay: float) -> None:
         super().__init__()
@@ -39,6 +42,8 @@ class View(MemoryStore):
         self._origin = origin
         self._delay = delay
         self.cut_off = False
+        self.late = 0.0
+        self._later: set[asyncio.Task[None]] = set()
 
     async def _travel(self) -> None:
         await asyncio.sleep(self._delay)
@@ -51,13 +56,33 @@ class View(MemoryStore):
         await self._travel()
         return found
 
+    async def get_tenant(self, tenant_id: str) -> Tenant | None:
+        await self._travel()
+        found = await self._base.get_tenant(tenant_id)
+        await self._travel()
+        return found
+
     async def transition(self, tenant_id: str, to: State, change: Change, *, revoke_keys: bool) -> Transition:
         await self._travel()
+        if self.late:
+            task = asyncio.create_task(self._commit_later(self.late, tenant_id, to, change))
+            self._later.add(task)
+            task.add_done_callback(self._later.discard)
+            raise ProviderTimeout("no answer yet")
+        made = await self._commit(tenant_id, to, change, revoke_keys=revoke_keys)
+        await self._travel()
+        return made
+
+    async def _commit(self, tenant_id: str, to: State, change: Change, *, revoke_keys: bool) -> Transition:
         made = await self._base.transition(tenant_id, to, change, revoke_keys=revoke_keys)
         if made.from_state is not made.to_state:
             self._log.add(ChangedKind.LIFECYCLE, tenant_id, self._origin)
-        await self._travel()
         return made
+
+    async def _commit_later(self, seconds: float, tenant_id: str, to: State, change: Change) -> None:
+        await asyncio.sleep(seconds)
+        with suppress(ChangeRefused):
+            await self._commit(tenant_id, to, change, revoke_keys=True)
 
 
 class Cuttable(FakeSharedLog):
@@ -162,6 +187,7 @@ steps = st.one_of(
     st.tuples(st.just("move"), names, tenants, moves),
     st.tuples(st.just("check"), names, tenants),
     st.tuples(st.just("cut"), names, st.booleans()),
+    st.tuples(st.just("late"), names, st.sampled_from([0.0, 0.01, 0.3, 5.0])),
     st.tuples(st.just("pause"), pauses),
 )
 
@@ -178,6 +204,8 @@ async def play(delays: list[float], taken: list[Any]) -> None:
                 running.append(asyncio.create_task(world.replicas[name].check(tenant_id)))
             case ("cut", name, gone):
                 world.replicas[name].view.cut_off = gone
+            case ("late", name, seconds):
+                world.replicas[name].view.late = seconds
             case ("pause", seconds):
                 await asyncio.sleep(seconds)
     for replica in world.replicas.values():
