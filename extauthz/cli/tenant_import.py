@@ -13,6 +13,7 @@ import click
 
 from extauthz.cli.admin import REASON, AdminPort, talks_to_admin
 from extauthz.cli.app import Stop
+from extauthz.cli.files import warn
 from extauthz.cli.meter import counted, meter
 from extauthz.model.lifecycle import MAX_REASON
 
@@ -67,6 +68,8 @@ def import_(
             checked = check_file(file, rows, plans, tell)
         if checked.faults:
             raise Stop("\n  ".join([f"{source} is not in order, nothing was imported:", *checked.faults]))
+        if not checked.count:
+            warn([f"{source} has no tenants"])
         if dry_run:
             port.show({"tenants": checked.count}, lambda _: click.echo(f"{counted(checked.count)}, all in order"))
             return

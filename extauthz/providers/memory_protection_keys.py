@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 log = logging.getLogger(__name__)
 
 MOST_KEYS: Final = 250_000
-"""How many are kept, of all tenants together; about 400 bytes each."""
+"""How many are kept, of all tenants together; about 350 bytes each."""
 
 
 class UsageKey(NamedTuple):

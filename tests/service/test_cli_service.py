@@ -56,6 +56,15 @@ async def start(folder: Path, *args: str) -> asyncio.subprocess.Process:
     )
 
 
+async def line_with(process: asyncio.subprocess.Process, text: bytes) -> bytes:
+    """The next line of a service's log with `text` in it."""
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        while text not in (line := await process.stderr.readline()):
+            assert line, "the service ended"
+    return line
+
+
 @pytest.fixture(name="service")
 async def running_service(tmp_path: Path) -> AsyncIterator[Service]:
     process = await start(tmp_path, "serve")
@@ -136,3 +145,20 @@ async def test_wrong_tokens_and_unknown_tenants(service: Service) -> None:
     unknown = await service.run("tenant", "get", "nobody")
     assert (unknown.code, unknown.out) == (1, "")
     assert unknown.err.startswith("error: not_found: ")
+
+
+@pytest.mark.parametrize("second", [("serve",), ("provider", "serve", "--listen", "127.0.0.1:0")], ids=" ".join)
+async def test_two_services_in_one_folder_do_not_share_their_day_counts_and_the_second_says_so(
+    tmp_path: Path, second: tuple[str, ...]
+) -> None:
+    first = await start(tmp_path, "serve")
+    await line_with(first, b'"serving"')
+    other = await start(tmp_path, *second)
+    assert b"extauthz.counts" in await line_with(other, b"kept by another process")
+    first.send_signal(signal.SIGTERM)
+    await first.communicate()
+    assert first.returncode == 0
+    await line_with(other, b"taken over")
+    other.send_signal(signal.SIGTERM)
+    await other.communicate()
+    assert other.returncode == 0

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ ENV = {key: value for key, value in os.environ.items() if not key.startswith("EX
 }
 NAMES = ['"quoted"', "a,b", "two\nlines", "=1+1", "+x", "-x", "@x", " spaced ", "Zoë \U0001f600", "\u2028"]
 MANY = 30_000
+PAGE = Path(__file__).parents[2] / "docs" / "import.md"
 STATES = itertools.cycle(["ACTIVE", "SUSPENDED", "TERMINATED", "ARCHIVED"])
 
 
@@ -107,6 +109,33 @@ async def test_export_and_import_again_gives_the_same_tenants_in_either_form(tmp
             exports.append((await service.run("tenant", "export", "--format", form)).encode())
     assert exports[0] == exports[2]
     assert [json.loads(line)["name"] for line in exports[1].splitlines()] == ["plain", *NAMES]
+
+
+async def test_the_files_that_the_page_shows_are_taken_by_a_service_with_the_defaults(service: Service) -> None:
+    blocks = PAGE.read_text().split("```\n")[1::2]
+    csv, jsonl = (next(block for block in blocks if block.startswith(begin)) for begin in ("id,name", '{"id"'))
+    (body,) = re.findall(r"-d '(.*)'", PAGE.read_text())
+    async with service.running():
+        assert await service.run("tenant", "import", "-", stdin=csv.encode()) == "2 created, 0 there already\n"
+        assert await service.run("tenant", "import", "-", stdin=jsonl.encode()) == "0 created, 2 there already\n"
+        tenants = "".join(json.dumps(each) + "\n" for each in json.loads(body)["tenants"])
+        assert await service.run("tenant", "import", "-", stdin=tenants.encode()) == "2 created, 0 there already\n"
+
+
+async def test_an_import_goes_on_although_a_tenant_was_suspended_since(service: Service) -> None:
+    (service.folder / "t.jsonl").write_bytes(lines(1500))
+    async with service.running():
+        await service.run("tenant", "import", "-", stdin=lines(1200))
+        await service.run("tenant", "suspend", "t0000007", "--reason", "fraud")
+        for _ in range(2):
+            stopped = await service.run("tenant", "import", "t.jsonl", code=1)
+            assert "line 8: tenant 't0000007' is there already and is not the same" in stopped
+            assert "--on-conflict keep leaves those that are there as they are and adds the others" in stopped
+        went_on = await service.run("tenant", "import", "t.jsonl", "--on-conflict", "keep", "--output", "json")
+        outcome = json.loads(went_on)
+        assert (outcome["kept"], outcome["created"] + outcome["existing"]) == (1, 1499)
+        assert "SUSPENDED" in await service.run("tenant", "get", "t0000007", "--fresh")
+        assert "t0001499" in await service.run("tenant", "get", "t0001499")
 
 
 async def test_a_service_killed_in_the_middle_and_started_again_loses_nothing(service: Service) -> None:

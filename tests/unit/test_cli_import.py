@@ -98,6 +98,14 @@ def test_a_pipe_that_has_a_name_is_read_too(admin: FakeAdmin, tmp_path: Path) ->
     assert result.exit_code == 0
 
 
+@pytest.mark.parametrize(("form", "raw"), [("jsonl", b""), ("csv", b"id\n")])
+def test_a_file_without_tenants_is_told(admin: FakeAdmin, form: str, raw: bytes) -> None:
+    result = run(admin, "import", "-", "--format", form, stdin=raw)
+    assert (result.exit_code, result.stdout) == (0, "0 created, 0 there already\n")
+    assert result.stderr == "warning: - has no tenants\n"
+    assert sent(admin) == []
+
+
 def test_dry_run_says_what_is_wrong_and_sends_nothing(admin: FakeAdmin) -> None:
     fine = run(admin, "import", "-", "--dry-run", stdin=b"id,plan\na,pro\n")
     assert (fine.exit_code, fine.stdout) == (0, "1 tenant, all in order\n")
@@ -373,6 +381,12 @@ def test_after_an_error_there_is_no_half_of_a_file_and_the_old_one_stays(admin: 
     assert run(admin, "export", "--output-file", str(file)).exit_code == 1
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_standard_output_that_ends_early_is_told_by_the_exit_code(admin: FakeAdmin) -> None:
+    admin.answer = lambda method, path, body: (404, {"error": "x"}) if "after" in path else pages(method, path, body)
+    result = run(admin, "export", "--format", "jsonl")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (1, 1)  # whole lines: nobody can see it in them
 
 
 def test_a_file_keeps_its_mode_and_a_new_one_is_for_its_owner_alone(tmp_path: Path) -> None:
