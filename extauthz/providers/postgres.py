@@ -21,6 +21,7 @@ from extauthz.model.lifecycle import (
 )
 from extauthz.providers import postgres_changes, postgres_state
 from extauthz.providers import postgres_transactions as transactions
+from extauthz.providers.plan_rows import PlanReader
 from extauthz.providers.postgres_db import PostgresDatabase
 from extauthz.providers.postgres_dial import DIAL_LIMIT
 from extauthz.providers.postgres_lane import Lane
@@ -49,6 +50,7 @@ class PostgresStore:
         self._keys = self._lookups(policy.credentials, postgres_state.find_key)
         self._tenants = self._lookups(policy.lifecycle, postgres_state.find_lifecycle)
         self._standings = self._lookups(policy.billing, postgres_state.find_billing)
+        self._plans = PlanReader()
         self._warm = policy.warm
         limit = policy.admin_timeout
         self._admin = self._db.lane(size=policy.admin_size, timeout=limit, patience=limit)
@@ -152,7 +154,7 @@ class PostgresStore:
 
     async def planned_terminations(self) -> Sequence[tuple[str, Change]]:
         """Terminations that were begun and not finished."""
-        return await self._admin.read(transactions.planned_terminations)
+        return self._plans.read(await self._admin.read(transactions.planned_terminations))
 
     # Billing
 

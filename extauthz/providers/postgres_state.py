@@ -10,7 +10,7 @@ from extauthz.model.billing import BillingRecord
 from extauthz.model.identity import ApiKey, KeyUse
 from extauthz.model.lifecycle import AuditRecord, Change, LifecycleRecord, Tenant
 from extauthz.providers import rules, state_rows
-from extauthz.providers.postgres_text import is_storable, lower_bound, storable
+from extauthz.providers.postgres_text import is_storable, kept, lower_bound
 from extauthz.providers.state_rows import AUDIT_COLUMNS, KEY_COLUMNS, TENANT_COLUMNS, Row
 
 FIND_LIFECYCLE: Final = "SELECT state, onboarding FROM extauthz.tenants WHERE tenant_id = $1"
@@ -75,13 +75,9 @@ async def history(connection: asyncpg.Connection, tenant_id: str) -> Sequence[Au
 
 async def note(connection: asyncpg.Connection, records: Iterable[AuditRecord]) -> None:
     """Add audit records, in their order."""
-    rows = [tuple(map(_kept, state_rows.from_audit_record(record))) for record in records]
+    rows = [tuple(map(kept, state_rows.from_audit_record(record))) for record in records]
     if rows:
         await connection.execute(_ADD_AUDIT, *zip(*rows, strict=True))
-
-
-def _kept(value: object) -> object:
-    return storable(value) if isinstance(value, str) else value
 
 
 # Lifecycle

@@ -11,6 +11,11 @@ def storable(text: str) -> str:
     return _encoded(text).replace("\0", "\N{SYMBOL FOR NULL}")
 
 
+def kept(value: object) -> object:
+    """A column's value, `storable` where it is a text."""
+    return storable(value) if isinstance(value, str) else value
+
+
 def lower_bound(text: str) -> str:
     """A storable text above which lie the same storable texts, byte by byte, as above `text`."""
     return _encoded(text.partition("\0")[0])

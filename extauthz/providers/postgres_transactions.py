@@ -16,8 +16,8 @@ from extauthz.model.lifecycle import AuditRecord, Change, LifecycleState, Onboar
 from extauthz.providers import postgres_state, rules, state_rows
 from extauthz.providers.postgres_changes import tell
 from extauthz.providers.postgres_state import FIND_LIFECYCLE
-from extauthz.providers.postgres_text import storable
-from extauthz.providers.state_rows import Row
+from extauthz.providers.postgres_text import kept, storable
+from extauthz.providers.state_rows import PLAN_COLUMNS, Row
 
 _LOCK_TENANT: Final = """
     SELECT pg_advisory_xact_lock_shared(hashtextextended('extauthz tenants', 0)),
@@ -28,18 +28,12 @@ _LOCK_TENANT: Final = """
 _LOCK_TENANTS: Final = "SELECT pg_advisory_xact_lock(hashtextextended('extauthz tenants', 0))"
 _SET_STATE: Final = "UPDATE extauthz.tenants SET state = $2 WHERE tenant_id = $1"
 _SET_ONBOARDING: Final = "UPDATE extauthz.tenants SET onboarding = $2 WHERE tenant_id = $1"
-_PLAN: Final = """
-    INSERT INTO extauthz.planned_terminations (tenant_id, actor_type, actor_id, reason, at, request_id)
-    VALUES ($1, $2, $3, $4, $5, $6)
+_PLAN: Final = f"""
+    INSERT INTO extauthz.planned_terminations ({PLAN_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (tenant_id) DO UPDATE SET actor_type = excluded.actor_type, actor_id = excluded.actor_id,
         reason = excluded.reason, at = excluded.at, request_id = excluded.request_id
-"""
-_PLANNED: Final = """
-    SELECT tenant_id, '', '', '', actor_type, actor_id, reason, at, request_id FROM extauthz.planned_terminations
-    ORDER BY at, tenant_id
-"""
-"""In the form of audit records, whose reader is then theirs too."""
-
+"""  # noqa: S608 - a constant of ours
+_PLANNED: Final = f"SELECT {PLAN_COLUMNS} FROM extauthz.planned_terminations ORDER BY at, tenant_id"  # noqa: S608 - see above
 _END_PLAN: Final = "DELETE FROM extauthz.planned_terminations WHERE tenant_id = $1"
 
 
@@ -141,16 +135,13 @@ async def plan_termination(connection: asyncpg.Connection, tenant_id: str, chang
     now = await _locked_state(connection, tenant_id)
     planned = rules.moves(tenant_id, now, LifecycleState.TERMINATED)
     if planned:
-        who = (change.actor.type.value, storable(change.actor.id))
-        why = (storable(change.reason), change.at, storable(change.request_id))
-        await connection.execute(_PLAN, tenant_id, *who, *why)
+        await connection.execute(_PLAN, *map(kept, state_rows.from_termination_plan(tenant_id, change)))
     return planned
 
 
-async def planned_terminations(connection: asyncpg.Connection) -> Sequence[tuple[str, Change]]:
-    """Terminations that were begun and not finished."""
-    records = [state_rows.audit_record(tuple(row)) for row in await connection.fetch(_PLANNED)]
-    return tuple((record.tenant_id, record.change) for record in records)
+async def planned_terminations(connection: asyncpg.Connection) -> Sequence[Row]:
+    """Terminations that were begun and not finished: rows of PLAN_COLUMNS."""
+    return [tuple(row) for row in await connection.fetch(_PLANNED)]
 
 
 async def _locked_state(connection: asyncpg.Connection, tenant_id: str) -> LifecycleState:
