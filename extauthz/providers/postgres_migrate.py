@@ -21,6 +21,8 @@ STATEMENT_LIMIT: Final = 60.0
 
 _LOCK: Final = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('extauthz migrations', 0))"
 
+_HAS_SCHEMA: Final = f"SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname = '{SCHEMA}'"
+
 
 def migrate(target: Target, lineage: Lineage) -> SchemaStatus:
     """Bring the database to the lineage's newest revision in one transaction; where it is there already nothing happens.
@@ -53,11 +55,17 @@ def _migrate_locked(connection: Connection, place: str, lineage: Lineage) -> Sch
     connection.exec_driver_sql(_LOCK)
     status = _status(connection, place, lineage)
     if status.state in (SchemaState.EMPTY, SchemaState.OLDER):
-        connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        _create_schema(connection)
         options = {"version_table": lineage.version_table, "version_table_schema": SCHEMA}
         run_migrations(connection, lineage.migrations, options)
         status = _status(connection, place, lineage)
     return status
+
+
+def _create_schema(connection: Connection) -> None:
+    """Where there is none: with IF NOT EXISTS too PostgreSQL asks for the right to create one, which the owner of one need not have."""
+    if connection.exec_driver_sql(_HAS_SCHEMA).first() is None:
+        connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
 
 
 def _status(connection: Connection, place: str, lineage: Lineage) -> SchemaStatus:

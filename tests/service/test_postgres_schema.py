@@ -199,6 +199,18 @@ async def test_a_user_that_may_not_make_a_schema_is_told(empty: str) -> None:
     assert "reader-secret" not in str(caught.value)
 
 
+async def test_the_owner_of_a_schema_that_was_made_for_it_needs_no_right_to_make_one(
+    empty: str, tmp_path: Path
+) -> None:
+    name = f"owner_{database_of(empty)}"
+    shared().sql(f"CREATE ROLE {name} LOGIN PASSWORD 'owner-secret'")
+    shared().sql(f"CREATE SCHEMA extauthz AUTHORIZATION {name}", empty)
+    url = shared().url(database_of(empty), user=name, password="owner-secret")
+    await postgres_setup.upgrade(url, lineage(tmp_path / "old", FIRST))
+    assert (await postgres_setup.upgrade(url, lineage(tmp_path / "new", FIRST, SECOND))).state is SchemaState.CURRENT
+    assert await upgrade_events(url) == CURRENT
+
+
 async def test_a_server_that_is_not_there_is_told() -> None:
     url = "postgresql://ada:s3cr3t@127.0.0.1:1/x"
     for attempt in (upgrade(url), status(url)):
