@@ -44,19 +44,50 @@ def parse_target(url: str) -> Target:
         parts = urlsplit(url)
     except ValueError:
         raise ConfigError("a PostgreSQL URL that cannot be read") from None
-    if parts.scheme not in ("postgresql", "postgres"):
+    if parts.scheme != "postgresql":
         raise ConfigError("a PostgreSQL URL begins with postgresql://")
     size, options = _split_options(parts.query)
     user, at, names = parts.netloc.rpartition("@")
-    hosts = names.split(",")
-    if len(hosts) > 1 and not any(option.startswith("target_session_attrs=") for option in options):
+    places = _split_places(names, options)
+    if len(places) > 1 and not any(option.startswith("target_session_attrs=") for option in options):
         options = [*options, "target_session_attrs=read-write"]
-    query = "?" + "&".join(options) if options else ""
     return Target(
         place=_place(names, parts.path, parts.query),
-        hosts=tuple(f"postgresql://{user}{at}{host}{parts.path}{query}" for host in hosts),
+        hosts=tuple(f"postgresql://{user}{at}{host}{parts.path}{_query([*options, *own])}" for host, own in places),
         statement_cache_size=size,
     )
+
+
+def _split_places(names: str, options: list[str]) -> list[tuple[str, list[str]]]:
+    """Each host as it stands before the path, and the options that are its own: hosts may stand in the query as well.
+
+    What belongs to one host is taken out of `options`.
+    """
+    if names:
+        return [(name, []) for name in names.split(",")]
+    hosts, ports = _taken(options, "host"), _taken(options, "port")
+    if len(ports) not in (0, 1, len(hosts)):
+        raise ConfigError("a PostgreSQL URL needs one port, or as many as hosts")
+    own = [[f"host={host}"] for host in hosts] or [[]]
+    for number, of_host in enumerate(own):
+        if ports:
+            of_host.append(f"port={ports[number % len(ports)]}")
+    return [("", of_host) for of_host in own]
+
+
+def _taken(options: list[str], name: str) -> list[str]:
+    """The values of an option, apart by commas; it is removed. The last one that is given holds."""
+    values: list[str] = []
+    for option in tuple(options):
+        key, _, value = option.partition("=")
+        if key == name:
+            options.remove(option)
+            values = value.replace("%2C", ",").replace("%2c", ",").split(",")
+    return values
+
+
+def _query(options: list[str]) -> str:
+    return "?" + "&".join(options) if options else ""
 
 
 def _split_options(query: str) -> tuple[int, list[str]]:

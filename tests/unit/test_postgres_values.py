@@ -34,7 +34,7 @@ def test_a_url_keeps_its_options_and_shows_no_password() -> None:
 
 
 def test_several_hosts_are_tried_one_by_one_and_one_that_takes_changes_is_wanted() -> None:
-    target = parse_target(f"postgres://ada:{SECRET}@a:1,b:2/x?sslmode=disable")
+    target = parse_target(f"postgresql://ada:{SECRET}@a:1,b:2/x?sslmode=disable")
     assert target.hosts == (
         f"postgresql://ada:{SECRET}@a:1/x?sslmode=disable&target_session_attrs=read-write",
         f"postgresql://ada:{SECRET}@b:2/x?sslmode=disable&target_session_attrs=read-write",
@@ -45,6 +45,24 @@ def test_several_hosts_are_tried_one_by_one_and_one_that_takes_changes_is_wanted
         "postgresql://a/x?target_session_attrs=any",
         "postgresql://b/x?target_session_attrs=any",
     )
+
+
+@pytest.mark.parametrize(
+    ("query", "hosts"),
+    [
+        ("host=a,b", ["host=a", "host=b"]),
+        ("host=a%2Cb&port=1", ["host=a&port=1", "host=b&port=1"]),
+        ("port=1,2&host=a,b", ["host=a&port=1", "host=b&port=2"]),
+        ("host=%2Frun%2Fa,b:7", ["host=%2Frun%2Fa", "host=b:7"]),
+    ],
+)
+def test_several_hosts_in_the_query_are_like_those_before_the_path(query: str, hosts: list[str]) -> None:
+    target = parse_target(f"postgresql://ada@/x?{query}&sslmode=disable")
+    wanted = "sslmode=disable&target_session_attrs=read-write"
+    assert target.hosts == tuple(f"postgresql://ada@/x?{wanted}&{host}" for host in hosts)
+    one = parse_target("postgresql:///x?host=a&port=1")
+    assert one.hosts == ("postgresql:///x?host=a&port=1",)
+    assert parse_target("postgresql:///x?port=1").hosts == ("postgresql:///x?port=1",)
 
 
 def test_a_unix_socket_is_named_by_its_directory() -> None:
@@ -68,6 +86,8 @@ def test_the_size_of_the_statement_cache_is_our_own_option() -> None:
         f"postgresql://ada:{SECRET}@[h/x",
         f"postgresql://ada:{SECRET}@h/x?statement_cache_size=many",
         f"postgresql://ada:{SECRET}@h/x?statement_cache_size=-1",
+        f"postgresql://ada:{SECRET}@/x?host=a,b,c&port=1,2",
+        f"postgres://ada:{SECRET}@h/x",  # the configuration knows no such scheme either
         "",
     ],
 )
