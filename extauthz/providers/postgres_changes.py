@@ -35,11 +35,16 @@ _PRUNE: Final = f"""
 """  # noqa: S608 - constants of ours
 _LAST: Final = "SELECT coalesce(max(seq), 0) FROM extauthz.changes"
 _AFTER: Final = "SELECT seq, kind, id, origin FROM extauthz.changes WHERE seq > $1 ORDER BY seq LIMIT $2"
+_UNHURRIED: Final = "set_config('synchronous_commit', 'off', true)"
+"""Only for this transaction. A lease is worth nothing after a few seconds, and a standby that stalls must not end them all."""
+
 _RENEW: Final = f"""
-    INSERT INTO extauthz.replicas (replica, seen, expires_at) VALUES ($1, $2, {_NOW} + $3)
+    INSERT INTO extauthz.replicas (replica, seen, expires_at) SELECT $1, $2, {_NOW} + $3 FROM {_UNHURRIED}
     ON CONFLICT (replica) DO UPDATE SET seen = excluded.seen, expires_at = excluded.expires_at
 """  # noqa: S608 - constants of ours
-_FORGET: Final = f"DELETE FROM extauthz.replicas WHERE replica = $1 OR expires_at < {_NOW} - $2"  # noqa: S608 - see above
+_FORGET: Final = f"""
+    DELETE FROM extauthz.replicas USING {_UNHURRIED} WHERE replica = $1 OR expires_at < {_NOW} - $2
+"""  # noqa: S608 - constants of ours
 _BEHIND: Final = f"""
     SELECT replica FROM extauthz.replicas WHERE expires_at > {_NOW} AND seen < $1 ORDER BY replica
 """  # noqa: S608 - constants of ours

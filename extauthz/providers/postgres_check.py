@@ -60,9 +60,10 @@ async def _on_connection(url: str, ask: Callable[[asyncpg.Connection], Awaitable
 
 async def _faults(connection: asyncpg.Connection, *, tenants_here: bool) -> Sequence[str]:
     found: list[str] = []
-    await connection.execute(f"SET search_path TO {SCHEMA}")
     # One moment, whatever the service writes meanwhile.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
+        # LOCAL: behind a pooler the session is somebody else's afterwards.
+        await connection.execute(f"SET LOCAL search_path TO {SCHEMA}")
         for query, judge in CHECKS:
             async for row in connection.cursor(query, prefetch=1000):
                 found += judge(tuple(row), tenants_here)
