@@ -1,11 +1,12 @@
 """Tenants, standing and keys in one SQLite file: the embedded default."""
 
-import time
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from extauthz.model.billing import BillingRecord, BillingState
+from extauthz.model.deadline import Clock
 from extauthz.model.identity import ApiKey, KeyUse
 from extauthz.model.lifecycle import (
     AuditRecord,
@@ -16,14 +17,20 @@ from extauthz.model.lifecycle import (
     Tenant,
     Transition,
 )
-from extauthz.ports import WallClock
 from extauthz.providers import sqlite_file, sqlite_import, sqlite_keys, sqlite_state
+from extauthz.providers.plan_rows import PlanReader
 from extauthz.providers.sqlite_db import SqliteDatabase
 from extauthz.providers.sqlite_schema import STATE_APPLICATION_ID, Kind, Migrations, SchemaStatus
 from extauthz.providers.sqlite_shared import SqliteShared
+from extauthz.providers.sqlite_uptime import boot_id, uptime
 
 MIGRATIONS: Final = Migrations(directory=Path(__file__).parent / "migrations" / "state", revisions=("0001", "0002"))
 KIND: Final = Kind(application_id=STATE_APPLICATION_ID, migrations=MIGRATIONS)
+
+_OF_NOBODY: Final = (
+    "a planned termination is dropped: there is no tenant %r; if its keys are kept elsewhere, see that they are revoked"
+)
+_log: Final = logging.getLogger(__name__)
 
 
 def upgrade(path: str | Path) -> SchemaStatus:
@@ -49,15 +56,25 @@ def status(path: str | Path) -> SchemaStatus:
 class SqliteStore(SqliteShared):
     """Lifecycle, billing and credential store in one; a transition, its audit and the revoked keys are one transaction.
 
-    Other processes may use the same file: each reads what the others changed (see `SqliteShared` for `replica` and `wall`).
+    Other processes may use the same file: each reads what the others changed (see `SqliteShared` for `replica`, `clock` and
+    `boot`, which is asked of the system where it is None).
 
     Every method raises `ProviderError` where the database gives no answer, `InvalidRecord` where a row can't be read, and
     `SchemaMismatch` where the file is another program's or of another version; below only what is refused is listed.
     """
 
-    def __init__(self, path: str | Path, *, readers: int = 4, replica: str = "", wall: WallClock = time.time) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        readers: int = 4,
+        replica: str = "",
+        clock: Clock = uptime,
+        boot: str | None = None,
+    ) -> None:
         db = SqliteDatabase(path, application_id=STATE_APPLICATION_ID, migrations=MIGRATIONS, readers=readers)
-        super().__init__(db, replica, wall)
+        super().__init__(db, replica, clock, boot_id() if boot is None else boot)
+        self._plans = PlanReader()
 
     @property
     def path(self) -> Path:
@@ -147,8 +164,11 @@ class SqliteStore(SqliteShared):
         return await self._write(lambda writing: sqlite_state.plan_termination(writing, tenant_id, change))
 
     async def planned_terminations(self) -> Sequence[tuple[str, Change]]:
-        """Terminations that were begun and not finished."""
-        return await self._db.read(sqlite_state.planned_terminations)
+        """Terminations that were begun and not finished. What can't be read is logged; what is of no tenant is dropped."""
+        if await self._db.read(sqlite_state.plans_of_nobody):
+            for tenant_id in await self._write(sqlite_state.drop_plans_of_nobody):
+                _log.warning(_OF_NOBODY, tenant_id)
+        return self._plans.read(await self._db.read(sqlite_state.planned_terminations))
 
     # Billing
 

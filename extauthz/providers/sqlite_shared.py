@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 
 from extauthz.errors import InvalidRecord
 from extauthz.model.changed import ChangedKind, StoredChange
-from extauthz.ports import CHANGES_KEPT, WallClock
+from extauthz.model.deadline import Clock
+from extauthz.ports import CHANGES_KEPT
 from extauthz.providers.sqlite_db import SqliteDatabase
 from extauthz.providers.sqlite_writing import Writing, one
 
@@ -22,21 +23,23 @@ PRUNE_EVERY: Final = 10.0
 
 _LAST_CHANGE: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'changes'"
 _CHANGES_AFTER: Final = "SELECT seq, kind, id, origin FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
-_RENEW: Final = "INSERT OR REPLACE INTO replicas (replica, seen, expires_at) VALUES (?, ?, ?)"
-_BEHIND: Final = "SELECT replica FROM replicas WHERE expires_at > ? AND seen < ? ORDER BY replica"
+_RENEW: Final = "INSERT OR REPLACE INTO replicas (replica, seen, boot, expires_at) VALUES (?, ?, ?, ?)"
+_DROP: Final = "DELETE FROM replicas WHERE boot <> ? OR expires_at <= ?"
+_BEHIND: Final = "SELECT replica FROM replicas WHERE boot = ? AND expires_at > ? AND seen < ? ORDER BY replica"
 
 
 class SqliteShared:
     """The change log and the leases of a state database, and the way of every write to it.
 
-    `replica` is the origin of the changes made through this object. `wall` is this machine's calendar, on which leases end:
-    all who share a file run on one machine.
+    `replica` is the origin of the changes made through this object. `clock` is the one that all who share a file see, since
+    they run on one machine; `boot` is which start of that machine it counts from. Leases of another start are over.
     """
 
-    def __init__(self, db: SqliteDatabase, replica: str, wall: WallClock) -> None:
+    def __init__(self, db: SqliteDatabase, replica: str, clock: Clock, boot: str) -> None:
         self._db = db
         self._replica = replica
-        self._wall = wall
+        self._clock = clock
+        self._boot = boot
         self._pruned_at = -PRUNE_EVERY
 
     # The change log
@@ -58,7 +61,7 @@ class SqliteShared:
 
     async def renew_lease(self, replica: str, seen: int, seconds: float) -> None:
         """Say that `replica` lives for `seconds` more, and has brought its caches up to the change `seen`."""
-        await self._passing(lambda writing: _renew_lease(writing, replica, seen, seconds))
+        await self._passing(lambda writing: self._renew(writing, replica, seen, seconds))
 
     async def end_lease(self, replica: str) -> None:
         """Say that `replica` ends."""
@@ -68,8 +71,12 @@ class SqliteShared:
 
     async def replicas_behind(self, seq: int) -> Sequence[str]:
         """The replicas with a live lease that have not seen the change `seq`."""
-        now = self._wall()
-        return await self._db.read(lambda db: tuple(str(name) for (name,) in db.execute(_BEHIND, (now, seq))))
+        sought = (self._boot, self._clock(), seq)
+        return await self._db.read(lambda db: tuple(str(name) for (name,) in db.execute(_BEHIND, sought)))
+
+    def _renew(self, writing: Writing, replica: str, seen: int, seconds: float) -> None:
+        writing.connection.execute(_DROP, (self._boot, writing.at))
+        writing.connection.execute(_RENEW, (replica, seen, self._boot, writing.at + seconds))
 
     async def _write(self, fn: Callable[[Writing], T]) -> T:
         """What `fn` returns, run as one transaction."""
@@ -80,11 +87,11 @@ class SqliteShared:
         await self._db.write(partial(self._in_transaction, fn), durable=False)
 
     def _in_transaction(self, fn: Callable[[Writing], T], connection: sqlite3.Connection) -> T:
-        writing = Writing(connection=connection, origin=self._replica, at=self._wall())
+        writing = Writing(connection=connection, origin=self._replica, at=self._clock())
         value = fn(writing)
-        if abs(writing.at - self._pruned_at) >= PRUNE_EVERY:  # a calendar may jump either way
+        if writing.at - self._pruned_at >= PRUNE_EVERY:
             self._pruned_at = writing.at  # read and set by the one thread that writes
-            writing.prune(writing.at - CHANGES_KEPT)
+            writing.prune(CHANGES_KEPT)
         return value
 
 
@@ -99,8 +106,3 @@ def _stored_change(row: tuple[int, str, str, str]) -> StoredChange:
         return StoredChange(seq=seq, kind=ChangedKind(kind), id=changed_id, origin=origin)
     except ValueError:
         raise InvalidRecord(f"change {seq}: {kind!r} is no ChangedKind") from None
-
-
-def _renew_lease(writing: Writing, replica: str, seen: int, seconds: float) -> None:
-    writing.connection.execute("DELETE FROM replicas WHERE expires_at <= ?", (writing.at,))
-    writing.connection.execute(_RENEW, (replica, seen, writing.at + seconds))

@@ -29,6 +29,9 @@ _PUT_BILLING: Final = "INSERT OR REPLACE INTO billing (tenant_id, state, plan_id
 _HISTORY: Final = f"SELECT {AUDIT_COLUMNS} FROM audit WHERE tenant_id = ? ORDER BY id"  # noqa: S608 - a constant of ours
 _PUT_PLAN: Final = f"INSERT OR REPLACE INTO planned_terminations ({PLAN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
 _PLANS: Final = f"SELECT {PLAN_COLUMNS} FROM planned_terminations ORDER BY tenant_id"  # noqa: S608 - a constant of ours
+_OF_NOBODY: Final = "tenant_id NOT IN (SELECT tenant_id FROM tenants)"
+_PLANS_OF_NOBODY: Final = f"SELECT tenant_id FROM planned_terminations WHERE {_OF_NOBODY}"  # noqa: S608 - a constant of ours
+_END_PLANS_OF_NOBODY: Final = f"DELETE FROM planned_terminations WHERE {_OF_NOBODY}"  # noqa: S608 - a constant of ours
 _END_PLAN: Final = "DELETE FROM planned_terminations WHERE tenant_id = ?"
 _LIVE_KEYS: Final = "SELECT key_id FROM api_keys WHERE tenant_id = ? AND revoked_at IS NULL ORDER BY created_at, key_id"
 
@@ -111,9 +114,21 @@ def plan_termination(writing: Writing, tenant_id: str, change: Change) -> bool:
     return planned
 
 
-def planned_terminations(connection: sqlite3.Connection) -> Sequence[tuple[str, Change]]:
-    """Terminations that were begun and not finished."""
-    return tuple(map(state_rows.termination_plan, connection.execute(_PLANS)))
+def planned_terminations(connection: sqlite3.Connection) -> Sequence[Row]:
+    """Terminations that were begun and not finished, as rows of PLAN_COLUMNS."""
+    return connection.execute(_PLANS).fetchall()
+
+
+def plans_of_nobody(connection: sqlite3.Connection) -> Sequence[object]:
+    """Whose termination was begun though there is no such tenant (any more)."""
+    return tuple(tenant_id for (tenant_id,) in connection.execute(_PLANS_OF_NOBODY))
+
+
+def drop_plans_of_nobody(writing: Writing) -> Sequence[object]:
+    """Drop them; whose they were."""
+    dropped = plans_of_nobody(writing.connection)
+    writing.connection.execute(_END_PLANS_OF_NOBODY)
+    return dropped
 
 
 def _state(writing: Writing, tenant_id: str) -> LifecycleState:

@@ -13,7 +13,7 @@ from extauthz.providers.state_rows import AUDIT_COLUMNS, Row
 _ADD_AUDIT: Final = f"INSERT INTO audit ({AUDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant of ours
 _ADD_CHANGE: Final = "INSERT INTO changes (kind, id, origin, at) VALUES (?, ?, ?, ?)"
 _PRUNE: Final = """
-    DELETE FROM changes WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM changes ORDER BY seq LIMIT ?) WHERE at < ?)
+    DELETE FROM changes WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM changes ORDER BY seq LIMIT ?) WHERE at < ? OR at > ?)
 """
 PRUNED_AT_ONCE: Final = 10_000
 """Changes that are pruned in one transaction at most: others wait for the lock meanwhile."""
@@ -21,7 +21,7 @@ PRUNED_AT_ONCE: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writing:
-    """One transaction that writes. `origin` is the replica that makes the changes, `at` the time (Unix seconds)."""
+    """One transaction that writes. `origin` is the replica that makes the changes, `at` the machine's uptime (seconds)."""
 
     connection: sqlite3.Connection
     origin: str
@@ -35,9 +35,9 @@ class Writing:
         """Tell the other processes what was changed."""
         self.connection.executemany(_ADD_CHANGE, [(kind.value, each, self.origin, self.at) for each in ids])
 
-    def prune(self, older_than: float) -> None:
-        """Drop the oldest changes that were made before a moment (Unix seconds)."""
-        self.connection.execute(_PRUNE, (PRUNED_AT_ONCE, older_than))
+    def prune(self, kept: float) -> None:
+        """Drop the oldest changes that were made more than `kept` seconds ago, or so long before the machine was started again."""
+        self.connection.execute(_PRUNE, (PRUNED_AT_ONCE, self.at - kept, self.at + kept))
 
 
 def one(connection: sqlite3.Connection, query: str, *values: object) -> Row | None:

@@ -16,21 +16,23 @@ from extauthz.providers import sqlite, sqlite_file, sqlite_writing
 from extauthz.providers.sqlite import MIGRATIONS, SqliteStore
 from extauthz.providers.sqlite_schema import STATE_APPLICATION_ID, Kind, Migrations
 from extauthz.providers.sqlite_shared import POLL_EVERY
-from extauthz.testing import FakeWallClock, in_virtual_time
+from extauthz.providers.sqlite_uptime import boot_id, uptime
+from extauthz.testing import FakeClock, in_virtual_time
 from extauthz.testing.contracts_changes import told
 from extauthz.testing.contracts_values import ACME, a_change, a_key, a_tenant, refused, tenant_in
 
+BOOT = "a-boot"
 MINUTE = 60.0
 
 
 @pytest.fixture
-def wall() -> FakeWallClock:
-    return FakeWallClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-async def store(tmp_path: Path, wall: FakeWallClock) -> AsyncIterator[SqliteStore]:
-    made = SqliteStore(tmp_path / "state.db", readers=2, replica="one", wall=wall)
+async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqliteStore]:
+    made = SqliteStore(tmp_path / "state.db", readers=2, replica="one", clock=clock, boot=BOOT)
     await made.start()
     yield made
     await made.close()
@@ -77,32 +79,59 @@ async def test_an_import_that_breaks_in_the_middle_adds_nothing(store: SqliteSto
 # What is kept
 
 
-async def test_offboard_005_a_plan_outlives_a_restart(store: SqliteStore, wall: FakeWallClock) -> None:
+async def test_offboard_005_a_plan_outlives_a_restart(store: SqliteStore, clock: FakeClock) -> None:
     await store.create_tenant(a_tenant(), a_change())
     await store.plan_termination(ACME, a_change("fraud", later=1))
     await store.close()
-    again = SqliteStore(store.path, wall=wall)
+    again = SqliteStore(store.path, clock=clock)
     assert list(await again.planned_terminations()) == [(ACME, a_change("fraud", later=1))]
     await again.close()
 
 
-async def test_changes_are_kept_for_their_time_and_then_dropped(store: SqliteStore, wall: FakeWallClock) -> None:
+async def test_offboard_005_a_plan_that_cannot_be_read_does_not_hide_the_others(
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    for tenant_id in ("a", "b", "c"):
+        await store.create_tenant(a_tenant(tenant_id), a_change())
+        await store.plan_termination(tenant_id, a_change())
+    behind(store.path, "UPDATE planned_terminations SET actor_type = 'banana' WHERE tenant_id = 'b'")
+    for _ in range(2):
+        assert [tenant_id for tenant_id, _ in await store.planned_terminations()] == ["a", "c"]
+    told_of = [line for line in caplog.messages if "planned termination of tenant 'b'" in line]
+    assert len(told_of) == 1
+    assert len(behind(store.path, "SELECT 1 FROM planned_terminations")) == 3  # `extauthz db check` tells of it
+
+
+async def test_offboard_005_a_plan_whose_tenant_is_gone_is_dropped(
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    for tenant_id in ("gone", "there"):
+        await store.create_tenant(a_tenant(tenant_id), a_change())
+        await store.plan_termination(tenant_id, a_change())
+    behind(store.path, "DELETE FROM tenants WHERE tenant_id = 'gone'")
+    for _ in range(2):
+        assert [tenant_id for tenant_id, _ in await store.planned_terminations()] == ["there"]
+    assert len([line for line in caplog.messages if "there is no tenant 'gone'" in line]) == 1
+    assert behind(store.path, "SELECT tenant_id FROM planned_terminations") == [("there",)]
+
+
+async def test_changes_are_kept_for_their_time_and_then_dropped(store: SqliteStore, clock: FakeClock) -> None:
     await store.create_tenant(a_tenant("old"), a_change())
-    wall.advance(CHANGES_KEPT / 2)
+    clock.advance(CHANGES_KEPT / 2)
     await store.create_tenant(a_tenant("young"), a_change())
-    wall.advance(CHANGES_KEPT / 2 - MINUTE)
+    clock.advance(CHANGES_KEPT / 2 - MINUTE)
     await store.record_uses([])
     await store.renew_lease("one", 1, 3)
     assert [change.id for change in await store.changes_after(0)] == ["old", "young"]
-    wall.advance(2 * MINUTE)
+    clock.advance(2 * MINUTE)
     await store.renew_lease("one", 1, 3)
     assert [change.id for change in await store.changes_after(0)] == ["young"]
 
 
-async def test_the_number_of_the_last_change_outlives_the_change(store: SqliteStore, wall: FakeWallClock) -> None:
+async def test_the_number_of_the_last_change_outlives_the_change(store: SqliteStore, clock: FakeClock) -> None:
     await store.create_tenant(a_tenant("a"), a_change())
     last = await store.last_change()
-    wall.advance(CHANGES_KEPT + MINUTE)
+    clock.advance(CHANGES_KEPT + MINUTE)
     await store.renew_lease("one", last, 3)
     assert not await store.changes_after(0)
     assert await store.last_change() == last
@@ -110,30 +139,73 @@ async def test_the_number_of_the_last_change_outlives_the_change(store: SqliteSt
     assert [change.seq for change in await store.changes_after(last)] == [last + 1]
 
 
-async def test_old_changes_are_dropped_a_few_at_a_time(store: SqliteStore, wall: FakeWallClock) -> None:
+async def test_old_changes_are_dropped_a_few_at_a_time(store: SqliteStore, clock: FakeClock) -> None:
     many = sqlite_writing.PRUNED_AT_ONCE + 5
     await store.create_tenant(a_tenant(), a_change())
     numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many})"
-    behind(store.path, f"INSERT INTO changes (kind, id, origin, at) {numbers} SELECT 'key', 'k', 'two', 0 FROM n")
+    behind(store.path, f"INSERT INTO changes (kind, id, origin, at) {numbers} SELECT 'key', 'k', 'two', -9e9 FROM n")
     for left in (6, 0):  # the oldest row of all is the tenant's
-        wall.advance(CHANGES_KEPT + MINUTE)
+        clock.advance(CHANGES_KEPT + MINUTE)
         await store.renew_lease("one", 0, 3)
         assert len(await store.changes_after(0, limit=many)) == left
 
 
-@pytest.mark.parametrize("jump", [-10 * CHANGES_KEPT, 10 * CHANGES_KEPT])
-async def test_a_calendar_that_jumps_does_no_harm(store: SqliteStore, wall: FakeWallClock, jump: float) -> None:
-    await store.create_tenant(a_tenant("a"), a_change())
-    last = await store.last_change()
-    wall.advance(jump)
-    await store.create_tenant(a_tenant("b"), a_change())
-    assert [change.id for change in await store.changes_after(last)] == ["b"]
+async def test_changes_from_before_the_machine_was_started_again_are_dropped_in_the_end(store: SqliteStore) -> None:
+    await store.create_tenant(a_tenant("old"), a_change())
+    await store.close()
+    clock = FakeClock(5.0)
+    later = SqliteStore(store.path, clock=clock, boot="later")
+    await later.create_tenant(a_tenant("young"), a_change())
+    clock.advance(CHANGES_KEPT - MINUTE)
+    await later.renew_lease("one", 1, 3)
+    assert "young" in [change.id for change in await later.changes_after(0)]
+    clock.advance(CHANGES_KEPT)
+    await later.renew_lease("one", 1, 3)
+    assert not await later.changes_after(0)
+    await later.close()
 
 
-async def test_leases_that_ran_out_are_dropped(store: SqliteStore, wall: FakeWallClock) -> None:
+async def test_offboard_006_leases_do_not_end_by_the_calendar(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    before = uptime()
+    await store.renew_lease("one", 1, 3)
+    ((boot, ends),) = behind(store.path, "SELECT boot, expires_at FROM replicas")
+    assert isinstance(ends, float)
+    assert before + 3 <= ends <= uptime() + 3
+    assert boot == boot_id()
+    assert await store.replicas_behind(9) == ("one",)
+    await store.close()
+
+
+@pytest.mark.parametrize("ends", [0.0, 1e12], ids=["long ago", "far ahead"])
+async def test_offboard_006_leases_of_another_start_of_the_machine_are_over(store: SqliteStore, ends: float) -> None:
+    await store.renew_lease("alive", 1, 3)
+    behind(store.path, f"INSERT INTO replicas (replica, seen, boot, expires_at) VALUES ('dead', 0, 'earlier', {ends})")
+    assert await store.replicas_behind(9) == ("alive",)
+    await store.renew_lease("alive", 2, 3)
+    assert behind(store.path, "SELECT replica, seen FROM replicas") == [("alive", 2)]
+
+
+async def test_offboard_006_all_who_share_a_file_see_the_same_leases(store: SqliteStore, clock: FakeClock) -> None:
+    other = SqliteStore(store.path, replica="two", clock=clock, boot=BOOT)
+    await store.renew_lease("one", 1, 3)
+    clock.advance(2.0)
+    await other.renew_lease("two", 1, 3)
+    assert await other.replicas_behind(9) == await store.replicas_behind(9) == ("one", "two")
+    clock.advance(2.0)
+    assert await other.replicas_behind(9) == await store.replicas_behind(9) == ("two",)
+    await other.close()
+
+
+def test_a_system_that_does_not_tell_its_starts_has_one(tmp_path: Path) -> None:
+    assert boot_id(tmp_path / "none") == ""
+    assert boot_id() == boot_id()
+
+
+async def test_leases_that_ran_out_are_dropped(store: SqliteStore, clock: FakeClock) -> None:
     for number in range(5):
         await store.renew_lease(f"pod-{number}", 1, 3)
-    wall.advance(3.0)
+    clock.advance(3.0)
     assert not await store.replicas_behind(9)
     await store.renew_lease("pod-9", 1, 3)
     assert behind(store.path, "SELECT replica FROM replicas") == [("pod-9",)]

@@ -1,7 +1,8 @@
 """What processes that share the file need: the changes, who follows them, and terminations that were begun.
 
-AUTOINCREMENT keeps a change's number from being given again after it was pruned. Times are Unix seconds of this machine: all
-who share the file run on it.
+AUTOINCREMENT keeps a change's number from being given again after it was pruned. When a change was made and a lease ends is told
+in seconds since the machine was started: all who share the file run on it, and its calendar may jump. `boot` is which start that
+was. The time of a planned termination is of the calendar (Unix seconds), as in its audit record.
 """
 
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ def upgrade() -> None:
         "replicas",
         sa.Column("replica", sa.Text, primary_key=True, nullable=False),
         sa.Column("seen", sa.Integer, nullable=False),
+        sa.Column("boot", sa.Text, nullable=False),
         sa.Column("expires_at", sa.REAL, nullable=False),
         sqlite_with_rowid=False,
     )
