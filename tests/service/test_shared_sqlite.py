@@ -1,13 +1,15 @@
 """Two real processes on one SQLite file: what one changes, the other's caches have within a second (OFFBOARD-006)."""
 
 import asyncio
+import os
 import signal
+import sqlite3
 import statistics
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
@@ -143,6 +145,27 @@ async def test_offboard_006_a_process_that_does_not_answer_is_waited_for_as_long
     await until(lambda: other.does("state"), "TERMINATED")
 
 
+async def test_offboard_006_a_termination_is_blocked_everywhere_after_an_older_file_was_put_back(
+    here: Replica, other: Other, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    with closing(sqlite3.connect(here.store.path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    then = await here.store.last_change()
+    for number in range(10):
+        await here.create(f"t{number}")
+    last = await here.store.last_change()
+    await until(lambda: here.store.replicas_behind(last), ())
+    assert await other.does("state") == "ACTIVE"
+    for side in ("-wal", "-shm"):
+        here.store.path.with_name(here.store.path.name + side).unlink(missing_ok=True)
+    os.replace(copy, here.store.path)  # noqa: PTH105 - as `mv` does it
+    await until(lambda: here.store.replicas_behind(then + 1), ("here", "other"))  # both count on from there
+    assert await other.does("state") == "ACTIVE"
+    assert await here.move(ACME, LifecycleState.TERMINATED) == ()
+    assert await other.does("state") == "TERMINATED"
+
+
 async def test_a_process_that_ends_is_not_waited_for(here: Replica) -> None:
     async with another(here.store.path) as gone:
         assert await gone.does("state") == "ACTIVE"
@@ -173,6 +196,8 @@ async def test_both_agree_after_both_have_changed_the_same_tenants(here: Replica
 
 async def test_events_and_uses_of_keys_flush_no_cache(here: Replica, other: Other, tmp_path: Path) -> None:
     key_id = await here.issue(ACME)
+    issued = await here.store.last_change()
+    await until(lambda: here.store.replicas_behind(issued), ())
     assert (await here.state(ACME), await here.standing(ACME), await here.live(key_id)) == ("ACTIVE", "ACTIVE", True)
     asked = [each.stats().misses for each in (here.lifecycle, here.billing, here.credentials)]
     events = SqliteEvents(tmp_path / "events.db", max_size=1 << 30)
