@@ -5,19 +5,15 @@ Rate and burst are not in it: they are full again before a process is.
 
 import asyncio
 import logging
-import os
 import threading
-import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
-
-import orjson
+from typing import Final, TypeVar
 
 from extauthz.providers.memory_protection import MemoryProtection
-from extauthz.providers.memory_protection_keys import UsageKey
-from extauthz.providers.memory_protection_lock import FileLock, draft_of, remove_drafts
+from extauthz.providers.memory_protection_file import Content, Damaged, head, lines, parsed, replace
+from extauthz.providers.memory_protection_lock import FileLock, remove_drafts
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +34,6 @@ _ANOTHERS: Final = (
     "day counts in %s are kept by another process: until it ends they are neither read nor written here, and what is counted here"
     " is lost with this process; give each its own providers.protection.snapshot"
 )
-
-_FORMAT: Final = "extauthz-protection-1"
-_COUNT_FIELDS: Final = 3
-_KEY_FIELDS: Final = 4
-
-
-class _Damaged(ValueError):
-    """The file is not one that this class wrote, or not whole."""
-
-
-class _Content(NamedTuple):
-    """`counts` are (tenant, requests, cost) of `day`."""
-
-    day: int
-    counts: list[tuple[str, int, int]]
-    keys: list[UsageKey]
 
 
 class ProtectionSnapshot:
@@ -151,7 +131,7 @@ class ProtectionSnapshot:
     async def _write(self) -> None:
         changes = self._provider.changes
         parts = [part async for part in self._parts()]
-        await _in_thread(lambda: _replace(self._path, parts))
+        await _in_thread(lambda: replace(self._path, parts))
         if self._failing:
             log.warning("day counts are written to %s again", self._path)
         self._failing = False
@@ -160,82 +140,33 @@ class ProtectionSnapshot:
     async def _parts(self) -> AsyncIterator[bytes]:
         """The file in pieces, made a slice at a time; others run in between."""
         day = self._provider.today()
-        yield orjson.dumps([_FORMAT, day]) + b"\n"
+        yield head(day)
         accounts = self._provider.day_counts()
         for start in range(0, len(accounts), SLICE):
-            yield _lines((a.tenant_id, a.requests, a.cost) for a in accounts[start : start + SLICE] if a.day == day)
+            yield lines((a.tenant_id, a.requests, a.cost) for a in accounts[start : start + SLICE] if a.day == day)
             await asyncio.sleep(0)
         keys = self._provider.usage_keys()
         for start in range(0, len(keys), SLICE):
-            yield _lines(list(key) for key in keys[start : start + SLICE] if key.day >= day - 1)
+            yield lines(list(key) for key in keys[start : start + SLICE] if key.day >= day - 1)
             await asyncio.sleep(0)
 
-    def _read(self) -> _Content | None:
+    def _read(self) -> Content | None:
         """What the file holds; None where there is none, or none that can be used."""
         try:
-            return _parsed(self._path.read_bytes())
+            return parsed(self._path.read_bytes())
         except FileNotFoundError:
             return None
         except OSError as error:
             log.error("day counts cannot be read from %s (%s)", self._path, error.strerror)  # noqa: TRY400 - the reason is in it
-        except _Damaged as error:
+        except Damaged as error:
             self._move_aside(error)
         return None
 
-    def _move_aside(self, error: _Damaged) -> None:
+    def _move_aside(self, error: Damaged) -> None:
         aside = self._path.with_name(self._path.name + DAMAGED)
         log.error("%s is damaged (%s): moved to %s, today is counted from nothing", self._path, error, aside)
         with suppress(OSError):
             self._path.replace(aside)
-
-
-def _lines(rows: Iterable[Sequence[str | int]]) -> bytes:
-    return b"".join(orjson.dumps(row) + b"\n" for row in rows)
-
-
-def _parsed(data: bytes) -> _Content:
-    """Read a file's bytes.
-
-    Raises:
-        _Damaged: they are not what `_replace` wrote.
-    """
-    head = data.partition(b"\n")[0]
-    body, _, checksum = data.removesuffix(b"\n").rpartition(b"\n")
-    try:
-        name, day = orjson.loads(head)
-        if name != _FORMAT or type(day) is not int:
-            raise _Damaged("its format is not known")
-        if orjson.loads(checksum) != zlib.crc32(body + b"\n"):
-            raise _Damaged("its checksum is wrong")
-        rows = [orjson.loads(line) for line in body.split(b"\n")[1:]]
-        return _Content(
-            day=day,
-            counts=[(str(row[0]), int(row[1]), int(row[2])) for row in rows if len(row) == _COUNT_FIELDS],
-            keys=[
-                UsageKey(str(row[0]), str(row[1]), int(row[2]), int(row[3])) for row in rows if len(row) == _KEY_FIELDS
-            ],
-        )
-    except (ValueError, TypeError) as error:
-        raise error if isinstance(error, _Damaged) else _Damaged("it cannot be read") from None
-
-
-def _replace(path: Path, parts: list[bytes]) -> None:
-    """Write a new file and put it in the place of the old one, on the disk before this returns."""
-    draft = draft_of(path)
-    body = b"".join(parts)
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        os.fchmod(handle, 0o600)
-        file.write(body)
-        file.write(b"%d\n" % zlib.crc32(body))
-        file.flush()
-        os.fsync(handle)
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
