@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import asyncpg
@@ -10,7 +11,9 @@ from extauthz.model.event import Event, EventQuery
 from extauthz.providers import postgres_setup
 from extauthz.providers.event_rows import EventRow, begins_after, from_row, to_row
 from extauthz.providers.memory_events import ignore
-from extauthz.providers.postgres_db import PostgresDatabase
+from extauthz.providers.postgres_db import START_PATIENCE, PostgresDatabase
+from extauthz.providers.postgres_dial import Backoff
+from extauthz.providers.postgres_keep import Keeper
 from extauthz.providers.postgres_schema import Lineage
 from extauthz.providers.postgres_text import escaped, is_storable, unescaped
 from extauthz.providers.schema_status import Migrations, SchemaStatus
@@ -21,30 +24,18 @@ LINEAGE: Final = Lineage(
 )
 
 _COLUMNS: Final = "timestamp, event_id, tenant_id, event_type, event_source, severity, actor_type, actor_id, request_id, trace_id, payload"
-_INSERT: Final = f"""
-    WITH added AS (
-        INSERT INTO extauthz.events ({_COLUMNS}) SELECT * FROM unnest(
-            $1::float8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-            $10::text[], $11::text[]
-        ) ON CONFLICT DO NOTHING RETURNING size
+_APPEND: Final = """
+    SELECT extauthz.append_events(
+        $1::float8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+        $10::text[], $11::text[], $12::int8, $13::int8
     )
-    SELECT coalesce(sum(size), 0)::int8 FROM added
-"""  # noqa: S608 - a constant of ours
+"""
 _QUERY: Final = f"""
     SELECT {_COLUMNS} FROM extauthz.events
     WHERE tenant_id = $1 AND (timestamp, event_id) > ($2, $3) AND timestamp < $4
         AND ($5::text[] IS NULL OR event_type = ANY($5)) AND ($6::text[] IS NULL OR event_source = ANY($6))
     ORDER BY timestamp, event_id LIMIT $7
 """  # noqa: S608 - a constant of ours
-_DELETE_OLDEST: Final = """
-    WITH gone AS (
-        DELETE FROM extauthz.events
-        WHERE event_id IN (SELECT event_id FROM extauthz.events ORDER BY timestamp, event_id LIMIT $1) RETURNING size
-    )
-    SELECT count(*), coalesce(sum(size), 0)::int8 FROM gone
-"""
-_COUNT: Final = "UPDATE extauthz.retention SET bytes = bytes + $1, removed = removed + $2 RETURNING bytes"
-_RETENTION_RUNS: Final = "SET LOCAL extauthz.retention = 'on'"
 _SIZE: Final = "SELECT pg_total_relation_size('extauthz.events'::regclass)"
 
 _MOST_PER_APPEND: Final = 4
@@ -83,7 +74,7 @@ class PostgresEvents:
 
     Args:
         url: the database; it may be that of the tenants.
-        pool_size: connections for writing, and as many again for reading.
+        pool_size: connections for writing, of which one is always kept ready, and as many again for reading.
         max_size: bytes that the events may have. What they occupy may be more for a while: PostgreSQL uses the space of removed
             events again when it has vacuumed the table.
         on_retention: told how many events were removed by this process, each time.
@@ -102,21 +93,34 @@ class PostgresEvents:
         query_timeout: float = 5.0,
     ) -> None:
         self._db = PostgresDatabase(url, LINEAGE)
-        self._writing = self._db.lane(size=pool_size, timeout=append_timeout, patience=_PATIENCE)
+        # A batch has far less time than it takes to connect: that is done before it comes.
+        self._writing = self._db.lane(
+            size=pool_size, timeout=append_timeout, patience=_PATIENCE, rehearsal=lambda db: _append(db, (), max_size)
+        )
+        self._keeper = Keeper(self._touch, Backoff(monotonic))
         self._reading = self._db.lane(size=pool_size, timeout=query_timeout, patience=_PATIENCE)
         self._max_size = max_size
         self._on_retention = on_retention
 
     async def start(self) -> None:
-        """Look at the schema, set it up where there is none. A database that can't be reached is logged; each call tries again.
+        """Look at the schema, set it up where there is none, and connect. A database that can't be reached is logged; each call tries again.
 
         Raises:
             SchemaMismatch: the schema is another program's, or of another version.
         """
         await self._db.start()
+        await self._keeper.start(START_PATIENCE if self._db.ready else 0)
+
+    async def _touch(self) -> None:
+        async def touch(db: asyncpg.Connection) -> None:
+            db.add_termination_listener(self._keeper.lost)
+            await db.execute("SELECT")
+
+        await self._writing.read(touch)
 
     async def close(self) -> None:
         """End all connections."""
+        await self._keeper.close()
         await self._db.close()
 
     async def append(self, events: Sequence[Event]) -> None:
@@ -130,7 +134,8 @@ class PostgresEvents:
         # By their ids: two batches with events in common would otherwise wait for each other. The first of equal ones stays.
         rows = sorted((_stored(to_row(event)) for event in events), key=lambda row: row.event_id)
         if rows:
-            removed = await self._writing.write(lambda db: _append(db, rows, self._max_size))
+            # One statement is a transaction of its own, and done twice it is as done once.
+            removed = await self._writing.read(lambda db: _append(db, rows, self._max_size))
             if removed:
                 self._on_retention(removed)
 
@@ -155,17 +160,9 @@ class PostgresEvents:
 
 
 async def _append(db: asyncpg.Connection, rows: Sequence[EventRow], max_size: int) -> int:
-    """Insert, then remove the oldest until the rest fits; how many were removed."""
-    added = await db.fetchval(_INSERT, *zip(*rows, strict=True))
-    size = await db.fetchval(_COUNT, added, 0)  # from here on other writers wait: each removes what the others left
-    removed = 0
-    while size > max_size and removed < _MOST_PER_APPEND * len(rows):
-        await db.execute(_RETENTION_RUNS)
-        count, freed = tuple(await db.fetchrow(_DELETE_OLDEST, len(rows)) or (0, 0))
-        if not count:
-            break
-        size = await db.fetchval(_COUNT, -freed, count)
-        removed += count
+    """Insert, then remove the oldest until the rest fits, in one round trip; how many were removed."""
+    columns = zip(*rows, strict=True) if rows else ((),) * len(EventRow._fields)
+    removed: int = await db.fetchval(_APPEND, *columns, max_size, _MOST_PER_APPEND * len(rows))
     return removed
 
 

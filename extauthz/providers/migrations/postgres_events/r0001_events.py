@@ -45,6 +45,7 @@ def upgrade() -> None:
     op.execute(f"ALTER TABLE {SCHEMA}.events SET (autovacuum_vacuum_scale_factor = 0.02)")
     _forbid_changes()
     _create_retention()
+    _create_append()
 
 
 def _forbid_changes() -> None:
@@ -72,3 +73,51 @@ def _create_retention() -> None:
         schema=SCHEMA,
     )
     op.execute(f"INSERT INTO {SCHEMA}.retention (bytes, removed) VALUES (0, 0)")  # noqa: S608 - a name of ours
+
+
+def _create_append() -> None:
+    """A batch and what has to go for it, in one round trip: the deadline for writing leaves no time for several.
+
+    As many events as came in are removed at once, `most` altogether. From the first UPDATE on other writers wait: each removes what the others left.
+    """
+    op.execute(f"""
+        CREATE FUNCTION {SCHEMA}.append_events(
+            timestamps float8[], event_ids text[], tenant_ids text[], types text[], sources text[], severities text[],
+            actor_types text[], actor_ids text[], request_ids text[], trace_ids text[], payloads text[],
+            max_size int8, most int8
+        ) RETURNS int8 LANGUAGE plpgsql AS $$
+        DECLARE
+            batch int8 := cardinality(event_ids);
+            change int8;
+            gone int8;
+            total int8;
+            ended int8 := 0;
+        BEGIN
+            IF batch = 0 THEN
+                RETURN 0;
+            END IF;
+            WITH added AS (
+                INSERT INTO {SCHEMA}.events (
+                    timestamp, event_id, tenant_id, event_type, event_source, severity, actor_type, actor_id, request_id,
+                    trace_id, payload
+                ) SELECT * FROM unnest(
+                    timestamps, event_ids, tenant_ids, types, sources, severities, actor_types, actor_ids, request_ids,
+                    trace_ids, payloads
+                ) ON CONFLICT DO NOTHING RETURNING size
+            ) SELECT coalesce(sum(size), 0) INTO change FROM added;
+            UPDATE {SCHEMA}.retention AS r SET bytes = r.bytes + change RETURNING r.bytes INTO total;
+            WHILE total > max_size AND ended < most LOOP
+                PERFORM set_config('extauthz.retention', 'on', true);
+                WITH deleted AS (
+                    DELETE FROM {SCHEMA}.events AS e WHERE e.event_id IN (
+                        SELECT o.event_id FROM {SCHEMA}.events AS o ORDER BY o.timestamp, o.event_id LIMIT batch
+                    ) RETURNING e.size
+                ) SELECT count(*), coalesce(sum(size), 0) INTO gone, change FROM deleted;
+                EXIT WHEN gone = 0;
+                UPDATE {SCHEMA}.retention AS r SET bytes = r.bytes - change, removed = r.removed + gone
+                    RETURNING r.bytes INTO total;
+                ended := ended + gone;
+            END LOOP;
+            RETURN ended;
+        END $$
+    """)  # noqa: S608 - names of ours
