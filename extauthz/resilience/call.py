@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from extauthz.errors import InvalidRecord, ProviderBusy, ProviderTimeout
 from extauthz.model import trace
-from extauthz.model.deadline import Clock
+from extauthz.model.deadline import Clock, Deadline
 from extauthz.model.decision import FallbackReason
 from extauthz.ports import ProviderObserver
 from extauthz.resilience.breaker import Breaker, CircuitOpen, Permit
@@ -23,6 +23,16 @@ T = TypeVar("T")
 
 ABANDONED_GRACE: Final = 10.0
 """An abandoned call keeps its slot until it really ends, but for no longer than this many times its deadline."""
+
+PASSES: Final = 4
+"""Turns of the loop between a deadline and its verdict: one to read what has arrived, and some for it to reach the call's end.
+
+A loop that is idle makes them in microseconds. One that is overloaded is late by itself; without them its own lateness would look
+like a provider that fails, and open the circuit.
+"""
+
+ON_TIME: Final = 0.001
+"""Seconds by which a loop that is not overloaded may be late."""
 
 CLOSE_PATIENCE: Final = 1.0
 """Seconds that `close` waits for calls it has cancelled."""
@@ -45,6 +55,20 @@ class NoAnswer:
 Outcome = Answer[T] | NoAnswer
 
 
+async def wait_for(future: asyncio.Future[Any], deadline: Deadline) -> bool:
+    """Wait for a call's outcome until `deadline`; whether it is there.
+
+    Where the caller's deadline and the provider's are one moment, the provider's verdict is waited for: it takes a few turns
+    of the loop. A caller that is late already does not wait for that.
+    """
+    await asyncio.wait({future}, timeout=deadline.remaining())
+    turns = PASSES + 2
+    while not future.done() and turns and deadline.remaining() > -ON_TIME:
+        await asyncio.sleep(0)
+        turns -= 1
+    return future.done()
+
+
 def retry_after_ms(breaker: Breaker) -> int | None:
     """Milliseconds until the provider is tried again, rounded up; None where its circuit is closed."""
     retry_in = breaker.retry_in
@@ -64,7 +88,7 @@ class _Call(Generic[T]):
         self.permit = permit
         self.started = started
         self.task: asyncio.Task[T]
-        self.timer: asyncio.TimerHandle
+        self.timer: asyncio.Handle
 
     @property
     def over(self) -> bool:
@@ -133,9 +157,16 @@ class Caller:
     def _launch(self, flying: _Call[T], call: Callable[[], Awaitable[T]]) -> None:
         loop = asyncio.get_running_loop()
         flying.task = loop.create_task(_drive(call))
-        flying.timer = loop.call_later(self._timeout, self._expire, flying)
+        flying.timer = loop.call_later(self._timeout, self._due, flying, PASSES)
         self._calls.add(flying)
         flying.task.add_done_callback(partial(self._ended, flying))
+
+    def _due(self, flying: _Call[T], passes: int) -> None:
+        """The deadline has come. What arrived before it, while the loop was busy with something else, is still taken."""
+        if passes:
+            flying.timer = asyncio.get_running_loop().call_soon(self._due, flying, passes - 1)
+        else:
+            self._expire(flying)
 
     def _expire(self, flying: _Call[T]) -> None:
         """Abandon a call: it is cancelled but not waited for, because a driver may take seconds to notice."""

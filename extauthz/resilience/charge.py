@@ -12,7 +12,7 @@ from extauthz.model.protection import Charge, ChargeResult
 from extauthz.ports import ProtectionProvider, ProviderObserver, Unavailable
 from extauthz.resilience.breaker import Breaker
 from extauthz.resilience.bulkhead import Bulkhead
-from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome, retry_after_ms
+from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome, retry_after_ms, wait_for
 from extauthz.resilience.policy import ChargePolicy
 from extauthz.resilience.probe import Probe
 from extauthz.resilience.refused import RefusedCharges
@@ -86,8 +86,7 @@ class ChargeGuard:
         refused = self._start(charge, result.set_result)
         if refused is not None:
             raise self._refused(refused)
-        await asyncio.wait({result}, timeout=deadline.remaining())
-        if not result.done():
+        if not await wait_for(result, deadline):
             raise self._unavailable(FallbackReason.BUDGET)
         return self._result(result.result())
 

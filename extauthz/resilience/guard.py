@@ -1,6 +1,5 @@
 """A guarded look-up: cache, single flight, bulkhead, breaker, owned call; whoever asks waits under their own deadline."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from extauthz.ports import CacheResult, Fetched, ProviderObserver, Unavailable
 from extauthz.resilience.breaker import Breaker
 from extauthz.resilience.bulkhead import Bulkhead
 from extauthz.resilience.cache import Cache, never
-from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome, retry_after_ms
+from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome, retry_after_ms, wait_for
 from extauthz.resilience.policy import GuardPolicy
 from extauthz.resilience.probe import Probe
 from extauthz.resilience.singleflight import Flight, Flights, Overtaken
@@ -98,15 +97,13 @@ class Guard(Generic[K, V]):
             fetched = self.peek(key, max_age)
             if fetched is not None:
                 return fetched
-            remaining = deadline.remaining()
-            if remaining <= 0:
+            if deadline.remaining() <= 0:
                 raise self._unavailable(key, FallbackReason.BUDGET)
             flight = self._flights.get(key) or self._begin(key)
             if isinstance(flight, FallbackReason):
                 self._observer.refused(self._operation)
                 raise self._unavailable(key, flight)
-            await asyncio.wait({flight}, timeout=remaining)
-            if not flight.done():
+            if not await wait_for(flight, deadline):
                 raise self._unavailable(key, FallbackReason.BUDGET)
             outcome = flight.result()
             if not isinstance(outcome, Overtaken):

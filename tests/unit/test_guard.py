@@ -636,6 +636,27 @@ async def test_a_try_that_finds_the_bulkhead_full_comes_back() -> None:
     await asyncio.sleep(10)
 
 
+@in_virtual_time
+async def test_an_answer_that_waited_for_a_busy_loop_is_no_time_out() -> None:
+    """The loop was held up by something else from before the answer came until after the deadline."""
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Future[str] = loop.create_future()
+
+    async def answers_in_time(_key: str) -> str | None:
+        text = await arrived
+        await asyncio.sleep(0)  # a driver's own hop on the way up
+        return text
+
+    world = World(answers_in_time)
+    # The deadline's timer is older, so it is served first; the answer is read in the same turn of the loop.
+    asked = asyncio.ensure_future(world.get("a"))
+    await asyncio.sleep(0)
+    loop.call_at(world.clock() + TIMEOUT, arrived.set_result, "just in time")
+    assert (await asked).value == "just in time"
+    assert not world.breaker.failing
+    assert world.log.calls == [(TIMEOUT, True)]
+
+
 # Bulkhead
 
 
