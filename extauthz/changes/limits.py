@@ -20,7 +20,7 @@ NOT_CONFIRMED: Final = "not_confirmed"
 PATIENCE: Final = 2.0
 """Seconds for the provider where it is one tenant, and again for the store of the audit record."""
 PATIENCE_FOR_ALL: Final = 5.0
-"""Seconds for the provider where it is all tenants: Redis is gone through key by key."""
+"""Seconds for the provider where it is all tenants. Redis goes on clearing when they are over: see docs/redis.md."""
 
 log = structlog.get_logger("extauthz.audit")
 
