@@ -67,9 +67,13 @@ shutil.rmtree(sys.argv[1], ignore_errors=True)
 
 
 class PostgresServer:
-    """One server with a directory of its own. All methods block; `stop` and the end of the context leave nothing behind."""
+    """One server with a directory of its own. All methods block; `stop` and the end of the context leave nothing behind.
 
-    def __init__(self) -> None:
+    `options` are settings of the server beside or in the place of those that all here have.
+    """
+
+    def __init__(self, **options: str) -> None:
+        self._options = _OPTIONS | options
         self.home = Path(tempfile.mkdtemp(prefix="extauthz-pg-"))
         self._data = self.home / "data"
         self._user = _unprivileged()
@@ -105,7 +109,7 @@ class PostgresServer:
         self._has_run = True
 
     def _start(self) -> None:
-        options = [f"--{name}={value}" for name, value in _OPTIONS.items()]
+        options = [f"--{name}={value}" for name, value in self._options.items()]
         listen = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(self.home)]
         command = [_binary("postgres"), "-D", str(self._data), *listen, *options]
         with (self.home / "log").open("ab") as log:
