@@ -167,6 +167,8 @@ class EventsConfig(Section):
     """The deadline for writing one batch."""
     query_timeout: Duration = 5.0
     """The deadline for one query."""
+    pool_size: Count = 2
+    """With `postgresql:`, connections for writing, and as many for queries."""
     breaker: EventsBreaker = EventsBreaker()
     max_queue: Count = 100_000
     """Events that may wait to be written; above 80 % INFO is sampled, above 100 % the oldest INFO is dropped."""

@@ -128,8 +128,9 @@ class Places:
                 return await self._started(SqliteEvents(url.path, max_size=config.max_size, on_retention=on_retention))
             case "postgresql":
                 postgres = driver("extauthz.providers.postgres_events", url)
+                limits = {"max_size": config.max_size, "query_timeout": config.query_timeout}
                 store = postgres.PostgresEvents(
-                    url.text, max_size=config.max_size, query_timeout=config.query_timeout, on_retention=on_retention
+                    url.text, pool_size=config.pool_size, on_retention=on_retention, **limits
                 )
                 return cast("EventStore", await self._started(store))
             case "grpc" | "grpcs":
