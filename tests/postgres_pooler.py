@@ -47,7 +47,8 @@ class _Pooler:
         task = asyncio.current_task()
         assert task is not None
         self._clients.add(task)
-        with suppress(OSError, asyncio.IncompleteReadError):
+        # In Python 3.11 a server logs it as an error when one of its tasks ends as cancelled.
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self._log_in(reader, writer)
             await self._transactions(reader, writer)
         writer.close()

@@ -113,7 +113,8 @@ class _Links:
         assert task is not None
         self._tasks.add(task)
         self._way.clients.append(writer)
-        with suppress(ExceptionGroup, OSError), closing(writer):
+        # In Python 3.11 a server logs it as an error when one of its tasks ends as cancelled.
+        with suppress(ExceptionGroup, OSError, asyncio.CancelledError), closing(writer):
             there, back = await asyncio.open_connection(self._host, int(self._port))
             with closing(back):
                 async with asyncio.TaskGroup() as pumps:

@@ -1,8 +1,8 @@
 """New connections to PostgreSQL: one try at a time while there is trouble, with a growing, jittered pause between them."""
 
 import random
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import asyncpg
 
@@ -83,23 +83,43 @@ class Dialer:
         raise error
 
     async def _connect(self, host: str, statement_timeout: float) -> asyncpg.Connection:
-        made: list[asyncpg.Connection] = []
-
-        async def connect() -> None:
-            connection = await asyncpg.connect(
+        async def connect() -> asyncpg.Connection:
+            return await asyncpg.connect(
                 host,
                 timeout=DIAL_LIMIT,
                 statement_cache_size=self._target.statement_cache_size,
                 server_settings=session_settings(self._target, statement_timeout),
             )
-            made.append(connection)
 
-        try:
-            await within(DIAL_LIMIT / len(self._target.hosts), connect())
-            return made.pop()
-        finally:
-            for connection in made:  # made in the very moment in which we were called off
-                connection.terminate()
+        return await made_within(DIAL_LIMIT / len(self._target.hosts), connect)
+
+
+async def made_within(
+    seconds: float, make: Callable[[], Coroutine[Any, Any, asyncpg.Connection]]
+) -> asyncpg.Connection:
+    """The connection that `make` makes; one that comes too late, or in the very moment in which we are called off, is ended.
+
+    Raises:
+        ProviderTimeout: there was none in `seconds`.
+        Exception: whatever `make` raises.
+    """
+    made: list[asyncpg.Connection] = []
+    wanted = True
+
+    async def keep() -> None:
+        connection = await make()
+        if wanted:
+            made.append(connection)
+        else:
+            connection.terminate()
+
+    try:
+        await within(seconds, keep())
+        return made.pop()
+    finally:
+        wanted = False
+        for connection in made:
+            connection.terminate()
 
 
 def session_settings(target: Target, statement_timeout: float) -> dict[str, str]:

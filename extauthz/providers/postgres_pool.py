@@ -11,7 +11,7 @@ import asyncpg
 
 from extauthz.errors import ProviderBusy, ProviderError
 from extauthz.model.deadline import Clock
-from extauthz.providers.postgres_dial import DIAL_LIMIT, Backoff
+from extauthz.providers.postgres_dial import DIAL_LIMIT, Backoff, made_within
 from extauthz.providers.postgres_errors import is_lost, keeps_connection, translated
 from extauthz.resilience.bounded import within
 
@@ -223,7 +223,7 @@ class Pool:
     async def _dial(self) -> None:
         try:
             # Whatever it hangs in: a try without an end would be the last, for one at a time is made while there is trouble.
-            connection = await within(DIAL_LIMIT, self._make())
+            connection = await made_within(DIAL_LIMIT, self._make)
         except Exception as error:  # noqa: BLE001 - told to all who wait for it
             self._backoff.failed()
             self._trouble = str(translated(self._place, error))

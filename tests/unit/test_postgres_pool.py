@@ -419,6 +419,30 @@ async def test_closing_says_goodbye_and_ends_what_is_under_way() -> None:
 
 
 @in_virtual_time
+async def test_a_connection_that_is_made_when_the_pool_is_closed_or_later_is_ended() -> None:
+    async def closes_the_pool() -> asyncpg.Connection:
+        closing.append(asyncio.ensure_future(pool.close()))
+        return cast("asyncpg.Connection", made[0])
+
+    async def will_not_be_stopped() -> asyncpg.Connection:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(CONNECT_TIME)
+        return cast("asyncpg.Connection", made[1])
+
+    made, closing = (FakeConnection(0), FakeConnection(1)), list[asyncio.Task[None]]()
+    for dial in (closes_the_pool, will_not_be_stopped):
+        pool = Pool("the database", dial, size=1, patience=1.0, clock=asyncio.get_running_loop().time)
+        with pytest.raises(ProviderError):
+            await within(0.5, pool.run(number))
+        await pool.close()
+    await asyncio.sleep(CONNECT_TIME * 2)
+    assert [each.closed for each in made] == [True, True]
+    await asyncio.gather(*closing)
+
+
+@in_virtual_time
 async def test_a_server_that_hangs_does_not_hold_up_the_end() -> None:
     class Stubborn(FakeConnection):
         async def close(self) -> None:
