@@ -134,7 +134,8 @@ def _split(scheme: str, text: str, form: str) -> tuple[list[int | None], str, di
         raise ValueError(f"must be of the form {form}") from None
     if not text.startswith(f"{scheme}://") or parts.fragment:
         raise ValueError(f"must be of the form {form}")
-    if "@" in parts.path + parts.query.partition("=")[0]:  # a password's `/` or `?` ended the host: the rest would be shown
+    # A password's `/` or `?` ended the host, and the rest of it would be shown.
+    if "@" in parts.path + parts.query.partition("=")[0]:
         raise ValueError("has an @ behind the host; in a password write / as %2F, ? as %3F, # as %23 and @ as %40")
     hosts = parts.netloc.rpartition("@")[2]
     return [_port(host, form) for host in hosts.split(",")] if hosts else [], parts.path, query
