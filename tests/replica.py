@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import structlog
 
 from extauthz.authn import ApiKeyMint, PepperBook
 from extauthz.changes import (
@@ -191,7 +192,8 @@ COMMANDS: dict[str, Callable[[Replica, str], Awaitable[object]]] = {
 
 
 async def serve(path: Path, name: str) -> None:
-    """Run one until the input ends."""
+    """Run one until the input ends. What it logs is no answer."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     async with Replica(path, name).running() as replica:
         print("ready", flush=True)  # noqa: T201 - the other end reads it
         while line := await asyncio.to_thread(sys.stdin.readline):
