@@ -193,8 +193,10 @@ class Caller:
             flying.permit.succeeded()
             flying.land(NoAnswer(FallbackReason.ERROR))
         else:
+            # A driver that bounds itself at the same deadline may be the first to say so.
+            timed_out = isinstance(error, ProviderTimeout)
             flying.permit.failed(error)
-            flying.land(NoAnswer(FallbackReason.ERROR))
+            flying.land(NoAnswer(FallbackReason.TIMEOUT if timed_out else FallbackReason.ERROR))
         answered = error is None or isinstance(error, InvalidRecord)
         self._observer.called(self._operation, self._clock() - flying.started, answered=answered)
 

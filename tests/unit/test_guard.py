@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from extauthz.errors import InvalidRecord, ProviderBusy, ProviderError
+from extauthz.errors import InvalidRecord, ProviderBusy, ProviderError, ProviderTimeout
 from extauthz.model import trace
 from extauthz.model.deadline import Deadline
 from extauthz.model.decision import FallbackReason, Source
@@ -634,6 +634,19 @@ async def test_a_try_that_finds_the_bulkhead_full_comes_back() -> None:
     assert len(world.loads) == 5
     assert world.state() is CircuitState.CLOSED
     await asyncio.sleep(10)
+
+
+@in_virtual_time
+async def test_a_provider_that_says_itself_that_its_time_was_up_timed_out() -> None:
+    async def gives_up(_key: str) -> str | None:
+        await asyncio.sleep(TIMEOUT)
+        raise ProviderTimeout("no answer")
+
+    world = World(gives_up)
+    for number in range(3):
+        assert (await world.refused(f"t{number}")).reason is FallbackReason.TIMEOUT
+    assert world.state() is CircuitState.OPEN
+    assert world.log.calls == [(TIMEOUT, False)] * 3
 
 
 @in_virtual_time
