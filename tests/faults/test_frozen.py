@@ -135,6 +135,55 @@ async def test_redis_frozen_charges_answer_within_their_deadline_and_the_limit_h
         assert max(await checks(replica, keys, 3)) <= 0.2
 
 
+EVERYTHING = """\
+providers:
+  credentials: {{url: "{postgres}", cache: {{ttl: 2s}}, breaker: {{reset: 1s}}}}
+  lifecycle: {{url: "{postgres}", breaker: {{reset: 1s}}}}
+  billing: {{url: "{postgres}", breaker: {{reset: 1s}}}}
+  protection: {{url: "{redis}"}}
+  events: {{url: "{postgres}", breaker: {{reset: 1s}}}}
+plans:
+  big: {{name: Big, tier: ENTERPRISE, limits: {{rate: 1000000, burst: 100000}}}}
+default_plan: big
+"""
+"""As the README has it for production: all in one database."""
+
+
+async def test_the_credential_store_frozen_known_keys_go_on_until_their_ttl_then_503_and_nobody_else_gets_in(
+    tmp_path: Path, postgres: PostgresServer, redis: RedisServer
+) -> None:
+    url = postgres.new_database()
+    async with served(tmp_path, EVERYTHING.format(postgres=url, redis=redis.url)) as replica:
+        known, unseen = await replica.tenant("known"), await replica.tenant("unseen")
+        assert (await replica.check(known)).answer.allowed
+        postgres.freeze()
+        try:
+            assert (await replica.check(known)).answer.allowed
+            answers = [(await replica.check(unseen)).answer for _ in range(2)]
+            assert {(each.http_status, each.body["error"]) for each in answers} == {(503, "auth_unavailable")}
+            forged = unseen[:-9] + ("b" if unseen[-9] == "a" else "a") + unseen[-8:]
+            made_up = "exak_" + "a" * 24 + "_" + "a" * 52
+            assert (await replica.check(made_up)).answer.http_status == 401  # its mac tells, without a query
+            assert (await replica.check(forged)).answer.http_status == 503  # only the store could tell
+
+            async def ended() -> bool:
+                return not (await replica.check(known)).answer.allowed
+
+            await eventually(ended)
+            assert (await replica.check(known)).answer.body["reason"] == "provider_unavailable"
+            status, content = await replica.admin("GET", "/tenants/known?fresh=1")
+            assert (status, content["error"]) == (503, "provider_unavailable")
+            assert (await replica.admin("GET", "/health"))[1]["status"] == "degraded"
+        finally:
+            postgres.thaw()
+
+        async def back() -> bool:
+            return (await replica.check(unseen)).answer.allowed and (await replica.check(known)).answer.allowed
+
+        await eventually(back)
+        assert (await replica.check(forged)).answer.http_status == 401
+
+
 async def test_everything_frozen_at_once_from_the_first_check_on(
     tmp_path: Path, postgres: PostgresServer, redis: RedisServer
 ) -> None:
