@@ -94,7 +94,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         self._patience = patience
         self.now = START
         self.jobs = 0
-        self._threads_before = threading.active_count()
+        self._threads_before = frozenset(threading.enumerate())
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready; otherwise the time is `timeout` later."""
@@ -109,10 +109,12 @@ class _JumpingSelector(selectors.DefaultSelector):
     def _really_wait(self) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait in real time for a worker thread, or for a socket where no timer is set."""
         sockets = len(self.get_map()) - 1  # the loop's own wake-up socket is not counted
-        threads = threading.active_count() - self._threads_before
-        if not self.jobs and sockets <= 0 and threads <= 0:  # threads of earlier tests may have ended since
+        threads = sum(thread not in self._threads_before for thread in threading.enumerate())
+        could_wake = self.jobs or sockets > 0 or threads > 0
+        # Where nothing could, a thread that has just ended may have woken the loop with its last breath.
+        ready = super().select(self._patience if could_wake else 0)
+        if not ready and not could_wake:
             raise Deadlock("nothing is ready, no timer is set, and nothing could wake the loop")
-        ready = super().select(self._patience)
         if not ready:
             raise Deadlock(f"{threads} worker threads and {sockets} sockets were silent for {self._patience:g} s")
         return ready
