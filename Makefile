@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format protos bench clean
+.PHONY: help venv demo test faults lint format protos bench clean
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ demo: $(STAMP) ## the whole thing with a real Envoy (ARGS=--once goes through th
 
 test: $(STAMP) ## every quality gate and every test
 	$(BIN)/python scripts/test.py $(ARGS)
+
+faults: $(STAMP) ## the long form of the fault suite, and its figures (ARGS go to pytest)
+	$(BIN)/python scripts/faults.py $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy, import-linter, generated code up to date
 	$(BIN)/python scripts/test.py --lint-only
