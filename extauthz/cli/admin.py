@@ -124,6 +124,8 @@ class TenantId(click.ParamType[str]):
 
 TENANT: Final = TenantId()
 TENANT_OR_SYSTEM: Final = TenantId(or_system=True)
+PROVIDER: Final = click.Choice(["credentials", "lifecycle", "billing", "protection"], case_sensitive=False)
+"""The providers that have a circuit and a cache."""
 
 
 def _encoded(body: Json) -> bytes:

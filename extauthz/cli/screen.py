@@ -70,6 +70,11 @@ def word(value: object) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value))
 
 
+def seconds(ms: object) -> str | None:
+    """Milliseconds of an answer as people read them; None where there are none."""
+    return f"{ms / 1000:.1f} s" if isinstance(ms, int | float) else None
+
+
 def at(content: object, *path: str) -> object:
     """What stands at `path` in an answer; None where the answer has no such thing."""
     for step in path:

@@ -140,7 +140,7 @@ def run(admin: FakeAdmin, *args: str, token: str = "t0ken", stdin: str | None = 
             "/ratelimits?tenant=acme",
             {"reason": "r"},
         ),
-        (["ratelimits", "clear", "--reason", "r"], "DELETE", "/ratelimits", {"reason": "r"}),
+        (["ratelimits", "clear", "--yes", "--reason", "r"], "DELETE", "/ratelimits", {"reason": "r"}),
         (["key", "revoke", "acme", "abc234", "--reason", "r"], "DELETE", "/tenants/acme/keys/abc234", {"reason": "r"}),
     ],
 )
@@ -418,7 +418,10 @@ def test_usage_and_cleared_limits_are_told_in_one_line(admin: FakeAdmin) -> None
     report = ["usage", "report", "acme", "--cost", "1", "--idempotency-key", "k"]
     assert run(admin, *report).output == "acme: cost today 3.5\n"
     admin.answers({"tenant": None, "cleared": True})
-    assert run(admin, "ratelimits", "clear", "--reason", "r").output == "all tenants: rate-limit state is cleared\n"
+    assert (
+        run(admin, "ratelimits", "clear", "--yes", "--reason", "r").output
+        == "all tenants: rate-limit state is cleared\n"
+    )
 
 
 def test_usage_that_is_not_known_is_a_dash(admin: FakeAdmin) -> None:
