@@ -47,6 +47,10 @@ class Authenticator:
         self._methods = tuple(methods)
         self._strip_authorization = strip_authorization
 
+    def but(self, *, strip_authorization: bool) -> "Authenticator":
+        """The same with another `strip_authorization`."""
+        return Authenticator(methods=self._methods, strip_authorization=strip_authorization)
+
     async def authenticate(self, request: CheckRequest, deadline: Deadline) -> Authenticated | Denial:
         """The principal, or why there is none (401, or 503 when the credential provider gives no answer)."""
         found = [_Credential(method, one) for method in self._methods for one in method.present(request)]

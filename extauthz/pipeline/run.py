@@ -15,6 +15,7 @@ from extauthz.model.request import READ_METHODS, CheckRequest, Route, RouteClass
 from extauthz.pipeline.asks import Asks, asks
 from extauthz.pipeline.authenticate import Authenticated, Authenticator
 from extauthz.pipeline.chain import GateChain
+from extauthz.pipeline.rules import RuleBook, Rules
 from extauthz.pipeline.trail import Trail
 from extauthz.routing import BadContext, BadPath, RouteTable
 
@@ -33,10 +34,10 @@ def new_decision_id() -> str:
 
 
 class Pipeline:
-    """Decides about requests.
+    """Decides about requests, each by the rules that held when it came.
 
     Args:
-        routes: the route table; may be replaced at any time.
+        routes: the route table.
         authenticator: the auth gateway.
         lifecycle: the lifecycle gate.
         billing: the billing gate.
@@ -60,14 +61,15 @@ class Pipeline:
         explain_budget: float = 1.0,
         new_id: Callable[[], str] = new_decision_id,
     ) -> None:
-        self.routes = routes
-        self._authenticator = authenticator
-        self._chain = GateChain(
-            lifecycle=lifecycle, billing=billing, protection=protection, charge_timeout=charge_timeout
-        )
+        chain = GateChain(lifecycle=lifecycle, billing=billing, protection=protection, charge_timeout=charge_timeout)
+        self._rules = Rules(routes=routes, authenticator=authenticator, chain=chain)
         self._clock = clock
         self._explain_budget = explain_budget
         self._new_id = new_id
+
+    def change(self, book: RuleBook) -> None:
+        """Decide by `book` from the next request on; those under way end by what they began with."""
+        self._rules = self._rules.succeeded_by(book)
 
     async def decide(self, request: CheckRequest, deadline: Deadline) -> Decision:
         """The decision about one request, due at `deadline.at`."""
@@ -83,7 +85,8 @@ class Pipeline:
 
     async def _decide(self, request: CheckRequest, deadline: Deadline, explained: str | None) -> Decision:
         """The decision; with `explained` about that tenant, uncharged."""
-        trail = self._begin(request)
+        rules = self._rules
+        trail = self._begin(request, rules)
         if isinstance(trail, Decision):
             return trail
         route = trail.route
@@ -91,27 +94,27 @@ class Pipeline:
             return trail.decide(None)
         needs = asks(route.route_class, is_read=request.method in READ_METHODS)
         if explained is None:
-            answer = await self._authenticator.authenticate(request, deadline)
+            answer = await rules.authenticator.authenticate(request, deadline)
         else:
             answer = _as_if(explained, route)
         denial = _admit(answer, needs, trail)
         if denial is None:
-            denial = await self._chain.run(needs, trail, deadline, commit=explained is None)
+            denial = await rules.chain.run(needs, trail, deadline, commit=explained is None)
             if denial is None and deadline.gone:
                 denial = OVERLOADED  # nobody listens any more: whoever looks at it, an answer that late is no allow
         return trail.decide(denial)
 
-    def _begin(self, request: CheckRequest) -> Trail | Decision:
+    def _begin(self, request: CheckRequest, rules: Rules) -> Trail | Decision:
         """The way to go, or the 400 that it comes to."""
         decision_id = self._new_id()
         try:
-            route = self.routes.match(request.method, request.path, request.context_extensions)
+            route = rules.routes.match(request.method, request.path, request.context_extensions)
         except BadPath as error:
             reason, note = Reason.PATH, str(error)
         except BadContext as error:
             reason, note = Reason.CONTEXT, str(error)
         else:
-            return Trail(self._clock, decision_id, route, self._chain.skipped)
+            return Trail(self._clock, decision_id, route, rules.chain.skipped)
         denial = Denial(gate=Gate.REQUEST, reason=reason, note=note)
         return Decision(decision_id=decision_id, denial=denial, route=None)
 

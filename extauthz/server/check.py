@@ -75,6 +75,10 @@ class Checker:
         self._encoder = Encoder(draft_headers=draft_headers)
         self._running = 0
 
+    def change(self, *, draft_headers: bool) -> None:
+        """Answer with or without the draft's headers from the next check on."""
+        self._encoder = Encoder(draft_headers=draft_headers)
+
     @property
     def running(self) -> int:
         """How many checks are being decided now."""
@@ -90,11 +94,12 @@ class Checker:
         started = self._clock()
         if remaining is not None and remaining <= 0:
             raise DeadlinePassed("the deadline had passed on arrival")
+        encoder = self._encoder  # a check under way is answered as it began
         request = decode(message, trusted_transport=trusted_transport)
         # Every call of the front end has a context of its own, so there is nothing to set back.
         trace.current.set(_traceparent(request))
         decision = await self._decide(request, self._deadline(started, remaining))
-        answer, decision = self._encode(decision, request, self._clock() - started)
+        answer, decision = self._encode(encoder, decision, request, self._clock() - started)
         readable = None if decision.reason is Reason.MESSAGE else request
         self._tell(readable, decision, self._clock() - started)
         return answer
@@ -121,12 +126,14 @@ class Checker:
             return replace(decision, denial=_OVERLOADED)
         return decision
 
-    def _encode(self, decision: Decision, request: CheckRequest, seconds: float) -> tuple[bytes, Decision]:
+    def _encode(
+        self, encoder: Encoder, decision: Decision, request: CheckRequest, seconds: float
+    ) -> tuple[bytes, Decision]:
         try:
-            return self._encoder.encode(decision, request, seconds), decision
+            return encoder.encode(decision, request, seconds), decision
         except Exception as error:  # noqa: BLE001 - a decision that cannot be written must not become an RPC error
             refused = self._internal(decision.decision_id, error)
-            return self._encoder.encode(refused, request, seconds), refused
+            return encoder.encode(refused, request, seconds), refused
 
     def _tell(self, request: CheckRequest | None, decision: Decision, seconds: float) -> None:
         try:

@@ -16,7 +16,7 @@ from extauthz.model.billing import BillingRecord
 from extauthz.model.decision import Gate
 from extauthz.model.identity import ApiKey
 from extauthz.model.lifecycle import LifecycleRecord
-from extauthz.pipeline import Authenticator, Pipeline
+from extauthz.pipeline import Authenticator, Pipeline, RuleBook
 from extauthz.ports import Charger, Lookup
 from extauthz.routing import RouteKind, RouteRule, RouteTable
 from extauthz.telemetry.metrics import Metrics
@@ -47,29 +47,25 @@ def build_pipeline(
     config: Config, lookups: Lookups, peppers: PepperBook, refusals: Refusals, uses: UseRecorder, metrics: Metrics
 ) -> Pipeline:
     """The way of a check."""
-    gates = config.gates
+    book = rule_book(config)
     api_keys = ApiKeys(peppers=peppers, lookup=lookups.credentials, refusals=refusals, uses=uses, wall=time.time)
     # In this version API keys are the one method that `gates.auth.methods` may list.
-    authenticator = Authenticator(methods=[api_keys], strip_authorization=gates.auth.strip_authorization)
+    authenticator = Authenticator(methods=[api_keys], strip_authorization=book.strip_authorization)
     return Pipeline(
-        routes=RouteTable([_rule(route) for route in config.routes]),
+        routes=book.routes,
         authenticator=authenticator,
-        lifecycle=LifecycleGate(lookup=lookups.lifecycle, control=_control(Gate.LIFECYCLE, gates.lifecycle)),
+        lifecycle=LifecycleGate(lookup=lookups.lifecycle, control=GateControl(Gate.LIFECYCLE, book.lifecycle)),
         billing=BillingGate(
             lookup=lookups.billing,
-            control=_control(Gate.BILLING, gates.billing),
-            plans=config.plan_book(),
+            control=GateControl(Gate.BILLING, book.billing),
+            plans=book.plans,
             plan_ttl=config.providers.billing.cache.plan_ttl,
         ),
         protection=ProtectionGate(
             charger=lookups.charger,
             local=lookups.local,
-            control=_control(Gate.PROTECTION, gates.protection),
-            actions=Actions(
-                rate=gates.protection.actions.rate,
-                burst=gates.protection.actions.burst,
-                cost=gates.protection.actions.cost,
-            ),
+            control=GateControl(Gate.PROTECTION, book.protection),
+            actions=book.actions,
             anomaly=AnomalyDetector(),
             on_anomaly=metrics.anomaly,
         ),
@@ -78,10 +74,29 @@ def build_pipeline(
     )
 
 
+def rule_book(config: Config) -> RuleBook:
+    """What of the configuration may change while the service runs, ready for use. Takes a while where there is much of it.
+
+    Raises:
+        ValueError: a route's pattern is not valid.
+    """
+    gates = config.gates
+    actions = gates.protection.actions
+    return RuleBook(
+        routes=RouteTable([_rule(route) for route in config.routes]),
+        strip_authorization=gates.auth.strip_authorization,
+        lifecycle=_settings(gates.lifecycle),
+        billing=_settings(gates.billing),
+        plans=config.plan_book(),
+        protection=_settings(gates.protection),
+        actions=Actions(rate=actions.rate, burst=actions.burst, cost=actions.cost),
+    )
+
+
 def _rule(route: RouteConfig) -> RouteRule:
     methods = None if route.methods is None else frozenset(route.methods)
     return RouteRule(kind=RouteKind(route.kind), pattern=route.pattern, methods=methods, route=route.to_route())
 
 
-def _control(gate: Gate, config: LifecycleGateConfig | BillingGateConfig | ProtectionGateConfig) -> GateControl:
-    return GateControl(gate, GateSettings(mode=config.mode, on_failure=config.on_failure))
+def _settings(config: LifecycleGateConfig | BillingGateConfig | ProtectionGateConfig) -> GateSettings:
+    return GateSettings(mode=config.mode, on_failure=config.on_failure)
