@@ -222,7 +222,7 @@ def main() -> None:
     """One load."""
     with suppress(PermissionError):
         os.nice(-5)  # what is late here would look like the fault of what is measured
-    Worker(orjson.loads(open(STDIN, "rb", buffering=0, closefd=False).readline())).run()
+    Worker(orjson.loads(sys.stdin.buffer.readline())).run()
 
 
 if __name__ == "__main__":
