@@ -16,6 +16,7 @@ from extauthz.model.identity import SYSTEM_TENANT, is_valid_id
 from extauthz.model.lifecycle import MAX_REASON
 
 DEFAULT_URL: Final = "http://127.0.0.1:9190"
+URL_VARIABLE: Final = "EXTAUTHZ_ADMIN_URL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,12 @@ def talks_to_admin(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command `--admin`, `--token` and `--output`, and as its first argument the port they describe."""
 
     @click.option(
-        "--admin", default=DEFAULT_URL, show_default=True, metavar="URL", help="The admin port of the service."
+        "--admin",
+        envvar=URL_VARIABLE,
+        default=DEFAULT_URL,
+        show_default=True,
+        metavar="URL",
+        help=f"The admin port of the service; also in {URL_VARIABLE}.",
     )
     @click.option(
         "--token",
@@ -143,7 +149,7 @@ def _checked_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise click.BadParameter(f"must be a URL such as {DEFAULT_URL}", param_hint="--admin")
+        raise click.BadParameter(f"must be a URL such as {DEFAULT_URL} (or {URL_VARIABLE})", param_hint="--admin")
     return url.rstrip("/")
 
 

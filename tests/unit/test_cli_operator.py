@@ -119,6 +119,12 @@ def test_an_argument_that_is_none_is_told_with_what_there_is(admin: FakeAdmin, a
     assert said in result.stderr
 
 
+def test_the_address_of_the_port_may_stand_in_the_environment(admin: FakeAdmin) -> None:
+    env = {"EXTAUTHZ_ADMIN_TOKEN": "t0ken", "EXTAUTHZ_ADMIN_URL": f"{admin.url}/"}
+    assert CliRunner().invoke(cli, ["breaker", "list"], env=env).exit_code == 0
+    assert [path for _, path, _, _ in admin.asked] == ["/breakers"]
+
+
 # What is shown
 
 
