@@ -67,7 +67,7 @@ class _SlidingWindow(pybreaker.CircuitBreakerStorage):
     @state.setter
     def state(self, state: str) -> None:
         if self._state == pybreaker.STATE_CLOSED:
-            self.tripped_by = len(self._failed_at)
+            self.tripped_by = self.counter
         self._state = state
         self._failed_at.clear()
         self.epoch += 1

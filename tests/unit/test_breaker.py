@@ -1,12 +1,12 @@
-"""The circuit breaker of spec section 4: failures in a window, one try in half-open, and nothing late or foreign counts."""
+"""The circuit breaker of spec section 4: failures in a window, one try in half-open, and nothing late or foreign counts.
+
+`tests/faults/test_breaker_machine.py` compares it with a plain model.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from extauthz.errors import ProviderError, ProviderTimeout
 from extauthz.ports import CacheResult, CircuitState, CircuitView
@@ -285,6 +285,15 @@ def test_the_operator_sees_how_it_opened_and_when_it_is_tried() -> None:
     assert breaker.view() == view
 
 
+def test_what_failed_longer_ago_than_the_window_did_not_open_it() -> None:
+    clock = FakeClock()
+    breaker = make(clock)
+    fail(breaker, 2)
+    clock.advance(POLICY.window + 1)
+    breaker.open()
+    assert breaker.view().failures == 0
+
+
 def test_the_text_of_an_error_is_not_shown() -> None:
     breaker = make(FakeClock())
     breaker.permit().failed(ProviderError("password=hunter2"))
@@ -400,114 +409,3 @@ def test_pybreaker_is_told_an_opening_time_that_no_wall_clock_can_move() -> None
     opened_at = window.opened_at
     assert opened_at is not None
     assert abs(datetime.now(UTC) - opened_at - timedelta(seconds=25)) < timedelta(seconds=20)
-
-
-class BreakerModel(RuleBasedStateMachine):
-    """The breaker against a plain model of it: lists and numbers, no pybreaker."""
-
-    permits = Bundle("permits")
-
-    @initialize(failures=st.integers(1, 4), window=st.sampled_from([2.0, 5.0]))
-    def start(self, failures: int, window: float) -> None:
-        self.policy = BreakerPolicy(failures=failures, window=window, reset=8.0)
-        self.clock = FakeClock()
-        self.log = CircuitLog()
-        self.breaker = make(self.clock, self.policy, self.log)
-        self.state = CircuitState.CLOSED
-        self.failed_at: list[float] = []
-        self.opened = 0.0
-        self.epoch = 0
-        self.trying: int | None = None
-        self.next_id = 0
-        self.reported: set[int] = set()
-        self.changes: list[CircuitState] = []
-
-    def move(self, state: CircuitState) -> None:
-        if state is not self.state:
-            self.changes.append(state)
-        self.state = state
-        self.failed_at = []
-        self.epoch += 1
-        if state is CircuitState.OPEN:
-            self.opened = self.clock()
-
-    def recent(self) -> list[float]:
-        return [at for at in self.failed_at if at >= self.clock() - self.policy.window]
-
-    @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, 8.0]))
-    def wait(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-
-    @rule(target=permits)
-    def ask(self) -> tuple[Permit, int, int] | None:
-        waiting = self.state is CircuitState.OPEN and self.clock() < self.opened + 8.0
-        if waiting or self.trying is not None:
-            expected = self.opened + 8.0 - self.clock() if waiting else 0.0
-            assert refused(self.breaker) == expected
-            return None
-        if self.state is CircuitState.OPEN:
-            self.move(CircuitState.HALF_OPEN)
-        permit = self.breaker.permit()
-        self.next_id += 1
-        if self.state is CircuitState.HALF_OPEN:
-            self.trying = self.next_id
-        return permit, self.next_id, self.epoch
-
-    @rule(given=permits, verdict=st.sampled_from(["succeeded", "failed", "released"]))
-    def report(self, given: tuple[Permit, int, int] | None, verdict: str) -> None:
-        if given is None:
-            return
-        permit, number, epoch = given
-        if verdict == "failed":
-            permit.failed(ProviderError("x"))
-        else:
-            getattr(permit, verdict)()
-        if number in self.reported:
-            return
-        self.reported.add(number)
-        if self.trying == number:
-            self.trying = None
-        if epoch == self.epoch and verdict != "released":
-            self.judge(failed=verdict == "failed")
-
-    def judge(self, *, failed: bool) -> None:
-        if self.state is CircuitState.HALF_OPEN:
-            self.move(CircuitState.OPEN if failed else CircuitState.CLOSED)
-        elif failed:
-            self.failed_at.append(self.clock())
-            if len(self.recent()) >= self.policy.failures:
-                self.move(CircuitState.OPEN)
-
-    @rule(given=consumes(permits))
-    def lose(self, given: tuple[Permit, int, int] | None) -> None:
-        """A permit that is never reported: calls hang, and only their deadlines report them."""
-        if given is not None and given[1] == self.trying:
-            given[0].released()
-            self.trying = None
-            self.reported.add(given[1])
-
-    @rule()
-    def operator_opens(self) -> None:
-        self.breaker.open()
-        self.trying = None
-        self.move(CircuitState.OPEN)
-
-    @rule()
-    def operator_closes(self) -> None:
-        self.breaker.close()
-        self.trying = None
-        self.move(CircuitState.CLOSED)
-
-    @invariant()
-    def agrees(self) -> None:
-        view = self.breaker.view()
-        assert view.state is self.state
-        if self.state is CircuitState.CLOSED:
-            assert view.failures == len(self.recent()) < self.policy.failures
-            assert view.retry_in is None
-        assert self.log.states == self.changes
-        assert self.breaker.failing == (self.state is not CircuitState.CLOSED or bool(self.recent()))
-
-
-BreakerModel.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-test_the_breaker_agrees_with_its_model = BreakerModel.TestCase
