@@ -5,11 +5,9 @@ async with served(folder, configuration) as replica, edge(folder, replica.checks
 """
 
 import asyncio
-import random
-import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +18,8 @@ import yaml
 from extauthz.bootstrap import BootstrapOptions, build
 from extauthz.bootstrap.build import to_dict
 from extauthz.demo.envoy import envoy
+from tests.ports import HOST, free_port
 
-HOST: Final = "127.0.0.1"
 DEGRADED: Final = "x-degraded"
 """The header of an answer that says which gates answered without their provider."""
 
@@ -97,12 +95,3 @@ asyncio.run(main())
             process.kill()
         await process.stdout.read()
         await process.wait()
-
-
-def free_port() -> int:
-    """A port below those that the kernel gives to clients, so that nobody gets it while its server is restarted."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with closing(socket.socket()) as probe, suppress(OSError):
-            probe.bind((HOST, port))
-            return port
-    raise RuntimeError("no free port")
