@@ -128,6 +128,18 @@ def tenant_or_system(request: web.Request) -> str:
     return SYSTEM_TENANT if request.match_info["tenant"] == SYSTEM_TENANT else tenant_id(request)
 
 
+def queried_tenant(request: web.Request) -> str | None:
+    """The tenant of `?tenant=`; None where there is none.
+
+    Raises:
+        Refusal: 400, not an id.
+    """
+    text = request.query.get("tenant")
+    if text is not None and not is_valid_id(text):
+        raise bad_request("tenant: must be 1 to 128 of A-Z a-z 0-9 _ . - and begin with a letter or digit")
+    return text
+
+
 def rfc3339(seconds: float | None) -> str | None:
     """Unix seconds as people and programs read them; None stays None."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from extauthz.config.units import Duration
+from extauthz.gates.bypass import LONGEST
 from extauthz.model.billing import MAX_PER_DAY, BillingState, to_micros
 from extauthz.model.identity import is_valid_id
 from extauthz.model.lifecycle import MAX_REASON, LifecycleState, Onboarding
@@ -73,10 +74,25 @@ def _scope(text: str) -> str:
     return text
 
 
+def _as_text(value: object) -> object:
+    """A number has no unit, and no guess is made about it."""
+    if not isinstance(value, str):
+        raise ValueError("must be a text such as 15m or 90d")  # noqa: TRY004 - pydantic collects ValueError only
+    return value
+
+
+def _at_most_a_day(seconds: float) -> float:
+    if seconds > LONGEST:
+        raise ValueError("must be at most 24h; what has to last longer is set again, or configured")
+    return seconds
+
+
 Id = Annotated[str, AfterValidator(_checked_id)]
 Reason = Annotated[str, Field(max_length=MAX_REASON), AfterValidator(_one_line)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_without_nul)]
 Moment = Annotated[float, BeforeValidator(_moment)]
+Length = Annotated[Duration, BeforeValidator(_as_text)]
+BypassLength = Annotated[Length, AfterValidator(_at_most_a_day)]
 Cost = Annotated[int, BeforeValidator(_cost)]
 Scope = Annotated[str, Field(max_length=128), AfterValidator(_scope)]
 
@@ -144,20 +160,27 @@ class KeyForm(Form):
     """POST /tenants/{id}/keys."""
 
     scopes: Annotated[list[Scope], Field(max_length=64)] = []
-    expires_in: Duration | None = None
+    expires_in: Length | None = None
     reason: Reason
 
 
 class OperatorKeyForm(Form):
     """POST /operators/keys."""
 
-    expires_in: Duration | None = None
+    expires_in: Length | None = None
     reason: Reason
 
 
 class ReasonForm(Form):
     """A change that needs nothing but a reason."""
 
+    reason: Reason
+
+
+class BypassForm(Form):
+    """PUT /bypass/{gate}. `ttl` is in seconds once it is read."""
+
+    ttl: BypassLength
     reason: Reason
 
 

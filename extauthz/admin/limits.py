@@ -2,14 +2,13 @@
 
 from aiohttp import web
 
-from extauthz.admin.answers import answer, bad_request, change_of, read_body, read_exact_body
+from extauthz.admin.answers import answer, change_of, queried_tenant, read_body, read_exact_body
 from extauthz.admin.forms import ReasonForm, UsageForm
 from extauthz.admin.query import takes
 from extauthz.admin.services import SERVICES, AdminServices
 from extauthz.errors import NotFound
 from extauthz.model.billing import from_micros
 from extauthz.model.deadline import Deadline
-from extauthz.model.identity import is_valid_id
 from extauthz.ports import Unavailable
 from extauthz.resilience.bounded import within
 
@@ -31,9 +30,7 @@ async def report_usage(request: web.Request) -> web.Response:
 @takes("tenant")
 async def clear_limits(request: web.Request) -> web.Response:
     """Forget rate and burst state and the day's counts of `?tenant=`, or of all."""
-    tenant = request.query.get("tenant")
-    if tenant is not None and not is_valid_id(tenant):
-        raise bad_request("tenant: must be 1 to 128 of A-Z a-z 0-9 _ . - and begin with a letter or digit")
+    tenant = queried_tenant(request)
     form = await read_body(request, ReasonForm)
     services = request.app[SERVICES]
     if tenant is not None:

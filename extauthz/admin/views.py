@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from math import ceil
 from typing import Any, TypeVar
 
 import structlog
 
 from extauthz.admin.answers import Refusal, rfc3339
 from extauthz.admin.services import AdminServices
+from extauthz.changes.caches import CacheView
 from extauthz.errors import NotFound
+from extauthz.gates.bypass import Bypass
 from extauthz.model.billing import BillingRecord, BillingState, Limits, from_micros
 from extauthz.model.deadline import Deadline
 from extauthz.model.decision import Decision, GateReport, Source
 from extauthz.model.identity import ApiKey
 from extauthz.model.lifecycle import AuditRecord, LifecycleRecord, Tenant
 from extauthz.model.protection import Usage
-from extauthz.ports import Fetched, Lookup, Unavailable
+from extauthz.ports import CircuitView, Fetched, Lookup, Unavailable
 from extauthz.resilience.bounded import within
 
 LookedUp = TypeVar("LookedUp")
@@ -176,3 +179,56 @@ def _step(report: GateReport) -> dict[str, object]:
         "shadow": None if report.shadow is None else report.shadow.reason.value,
         "fallback": None if report.fallback is None else report.fallback.value,
     }
+
+
+def breaker_view(circuit: CircuitView) -> dict[str, object]:
+    """A circuit. Times are None where it is closed; `retry_in_ms` 0: the next call is the try."""
+    return {
+        "provider": circuit.provider,
+        "state": circuit.state.value,
+        "failures": circuit.failures,
+        "opened_for_ms": milliseconds(circuit.opened_for),
+        "retry_in_ms": milliseconds(circuit.retry_in),
+    }
+
+
+def cache_view(cache: CacheView) -> dict[str, object]:
+    """A cache. Counts are since the start; None where nobody counts them."""
+    rate = cache.hit_rate
+    return {
+        "provider": cache.provider,
+        "operation": cache.operation,
+        "entries": cache.entries,
+        "max_entries": cache.max_entries,
+        "in_flight": cache.in_flight,
+        "hits": cache.hits,
+        "misses": cache.misses,
+        "stale": cache.stale,
+        "hit_rate": None if rate is None else round(rate, 4),
+    }
+
+
+def bypass_view(bypass: Bypass, now: float) -> dict[str, object]:
+    """A gate's bypass, as a change of it answers; `now` is Unix seconds. `until` None: not active, or without an end."""
+    return {"gate": bypass.gate.value, "active": bypass.active, "until": bypass_end(bypass, now)}
+
+
+def listed_bypass(bypass: Bypass, now: float) -> dict[str, object]:
+    """The same with who, why and since when; None where it is not active. `source` is `operator` or `environment`."""
+    change = bypass.change
+    return {
+        **bypass_view(bypass, now),
+        "reason": None if change is None else change.reason,
+        "source": None if change is None else "environment" if bypass.permanent else "operator",
+        "since": None if change is None else rfc3339(round(change.at)),
+    }
+
+
+def bypass_end(bypass: Bypass, now: float) -> str | None:
+    """When a bypass ends by the calendar, to the second, however the calendar was set meanwhile."""
+    return None if bypass.remaining is None else rfc3339(round(now + bypass.remaining))
+
+
+def milliseconds(seconds: float | None) -> int | None:
+    """Whole ones, rounded up: 0 is now. None stays None."""
+    return None if seconds is None else ceil(round(seconds * 1000, 3))

@@ -33,12 +33,16 @@ class Refusals:
         clock: monotonic seconds.
         ttl: how long a refusal is remembered, in seconds.
         max_entries: how many at most; the oldest goes first.
+
+    Attributes:
+        hits: how many credentials were refused from here since the start.
     """
 
     def __init__(self, *, clock: Clock, ttl: float = 5.0, max_entries: int = 10_000) -> None:
         self._clock = clock
         self._ttl = ttl
-        self._max_entries = max_entries
+        self.max_entries = max_entries
+        self.hits = 0
         # In the order in which they end: all live equally long, and none is ever renewed.
         self._refusals: OrderedDict[bytes, _Refusal] = OrderedDict()
         self._generation = 0
@@ -57,6 +61,7 @@ class Refusals:
         if refusal is None:
             return None
         if self._clock() < refusal.until:
+            self.hits += 1
             return refusal.fault
         del self._refusals[digest]
         return None
@@ -78,6 +83,6 @@ class Refusals:
         """Drop what has ended, and the oldest while there is no room."""
         while self._refusals:
             oldest = next(iter(self._refusals.values()))
-            if len(self._refusals) < self._max_entries and now < oldest.until:
+            if len(self._refusals) < self.max_entries and now < oldest.until:
                 return
             self._refusals.popitem(last=False)

@@ -114,10 +114,14 @@ class Desk:
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a change to its end even where the one who asked for it leaves: a store changed but a cache not is worse."""
+        return await asyncio.shield(self.begin(work))
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run what nobody waits for; `close` does."""
         task = asyncio.ensure_future(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        return task
 
     @asynccontextmanager
     async def changing(self, tenant_id: str) -> AsyncIterator[None]:

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-import structlog
-
+from extauthz.changes.audit import note_or_log
 from extauthz.changes.desk import Desk
 from extauthz.errors import ProviderError
 from extauthz.model.event import EventSource, EventType
@@ -18,11 +17,9 @@ NOT_CONFIRMED: Final = "not_confirmed"
 """What an audit record says where the provider gave no answer: it may have cleared all the same."""
 
 PATIENCE: Final = 2.0
-"""Seconds for the provider where it is one tenant, and again for the store of the audit record."""
+"""Seconds for the provider where it is one tenant."""
 PATIENCE_FOR_ALL: Final = 5.0
 """Seconds for the provider where it is all tenants. Redis goes on clearing when they are over: see docs/redis.md."""
-
-log = structlog.get_logger("extauthz.audit")
 
 
 def nothing_refused(_tenant_id: str | None) -> None:
@@ -77,22 +74,4 @@ class LimitChanges:
             after=after,
             change=change,
         )
-        try:
-            await within(PATIENCE, self._desk.stores.lifecycle.note([record]))
-        except Exception as error:  # noqa: BLE001 - whatever the store of a third party raises, the record must not be lost
-            _log_record(record, type(error).__name__)
-
-
-def _log_record(record: AuditRecord, error: str) -> None:
-    change = record.change
-    log.warning(
-        "audit_record",
-        tenant_id=record.tenant_id,
-        what=record.what,
-        after=record.after,
-        actor=f"{change.actor.type.value}:{change.actor.id}",
-        reason=change.reason,
-        at=change.at,
-        request_id=change.request_id,
-        not_stored=error,
-    )
+        await note_or_log(self._desk, record)

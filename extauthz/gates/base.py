@@ -23,6 +23,7 @@ _ALLOW, _DENY, _WARN, _SKIP = "allow", "deny", "warn", "skip"
 _NOTHING: Final = Source.NONE
 _DEFAULT: Final = Source.DEFAULT
 _ENFORCE: Final = Mode.ENFORCE.value
+_BYPASS: Final = "bypass"
 _AGELESS: Final = frozenset({Source.NONE, Source.DEFAULT, Source.LOCAL})
 
 
@@ -38,29 +39,38 @@ class GateControl:
     """How one gate is set at this moment; may change between any two checks.
 
     Whether the provider is asked at all (`asked`) is settled first, then how much the answer counts (`enforces`), then what
-    holds without an answer (`on_failure`): whatever takes a gate out of service belongs in `_apply`, before the mode.
+    holds without an answer (`on_failure`). A bypass comes before the mode. The two are set apart from each other: new
+    settings end no bypass, and the end of a bypass brings back the settings of then, not those of its beginning.
 
     Args:
         gate: whose settings these are.
         settings: how it starts.
     """
 
-    __slots__ = ("asked", "enforces", "gate", "mode", "on_failure", "settings", "skipped")
+    __slots__ = ("asked", "bypassed", "enforces", "gate", "mode", "on_failure", "settings", "skipped")
 
     def __init__(self, gate: Gate, settings: GateSettings | None = None) -> None:
         self.gate = gate
-        self._apply(settings or GateSettings())
+        self.settings = settings or GateSettings()
+        self.bypassed = False
+        self._apply()
 
     def change(self, settings: GateSettings) -> None:
-        """Hold `settings` from the next look at this gate on."""
-        self._apply(settings)
-
-    def _apply(self, settings: GateSettings) -> None:
+        """Hold `settings` from the next look at this gate on, or from the end of its bypass."""
         self.settings = settings
-        self.asked = settings.mode is not Mode.OFF
-        self.enforces = settings.mode is Mode.ENFORCE
+        self._apply()
+
+    def bypass(self, *, active: bool) -> None:
+        """Take the gate out of service, whatever its settings, or put it back, from the next look at it on."""
+        self.bypassed = active
+        self._apply()
+
+    def _apply(self) -> None:
+        settings = self.settings
+        self.asked = not self.bypassed and settings.mode is not Mode.OFF
+        self.enforces = not self.bypassed and settings.mode is Mode.ENFORCE
         self.on_failure = settings.on_failure
-        self.mode = settings.mode.value
+        self.mode = _BYPASS if self.bypassed else settings.mode.value
         self.skipped = GateReport(gate=self.gate, verdict=_SKIP, mode=self.mode)
 
 

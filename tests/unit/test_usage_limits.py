@@ -118,6 +118,7 @@ def test_where_no_store_takes_the_record_it_is_in_the_log(error: Exception | Non
         "log_level": "warning",
         "tenant_id": "acme",
         "what": "rate_limit_reset",
+        "before": "",
         "after": "cleared",
         "actor": "human:admin",
         "reason": "because",
