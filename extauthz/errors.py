@@ -8,7 +8,12 @@ class ExtauthzError(Exception):
 
 
 class ProviderError(ExtauthzError):
-    """A provider gave no answer. Counts as a failure for its circuit breaker."""
+    """A provider gave no answer. Counts as a failure for its circuit breaker.
+
+    `asked` False: nothing was sent to it, so nothing can have been done.
+    """
+
+    asked = True
 
 
 class ProviderTimeout(ProviderError):
@@ -82,6 +87,12 @@ class IdempotencyConflict(ChangeRefused):
     """An idempotency key was used before for something else."""
 
     code = "idempotency_key_reused"
+
+
+class BypassRefused(ChangeRefused):
+    """The gate has no bypass, or one that cannot be changed from here."""
+
+    code = "bypass_refused"
 
 
 class NotSupported(ChangeRefused):
