@@ -1,7 +1,5 @@
 """`extauthz demo`: the main job on one machine, with a real Envoy and nothing to install beside it."""
 
-import asyncio
-import signal
 import tempfile
 from pathlib import Path
 
@@ -9,11 +7,13 @@ from rich.console import Console
 
 from extauthz.demo import show
 from extauthz.demo.cast import CONFIGURATION, set_the_scene
+from extauthz.demo.outage import run_outage
 from extauthz.demo.stack import Ports, free_ports, running_stack
 from extauthz.demo.tour import walk
 from extauthz.telemetry.log import configured
+from extauthz.wiring.signals import stop_requested
 
-__all__ = ["run_demo"]
+__all__ = ["run_demo", "run_outage"]
 
 
 async def run_demo(*, once: bool, console: Console) -> int:
@@ -28,18 +28,6 @@ async def run_demo(*, once: bool, console: Console) -> int:
                 show.outcomes(console, walked)
                 return 0 if all(outcome.as_expected for outcome in walked) else 1
             show.invitation(console, stack, keys)
-            await _interrupted()
+            with stop_requested() as stop:
+                await stop.wait()
             return 0
-
-
-async def _interrupted() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        await stop.wait()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

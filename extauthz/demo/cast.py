@@ -27,6 +27,24 @@ default_plan: free
 """
 
 
+OUTAGE_CONFIGURATION: Final = """\
+# The outage demo's configuration: keys in this process, everything else asked over gRPC from a process that will be frozen.
+# Deadlines are the defaults; answers are kept for a second and circuits stay open for three, so that there is something to see.
+server: {{drain: 0s}}
+providers:
+  credentials: {{url: "sqlite:///{directory}/demo.db"}}
+  lifecycle:   {{url: "{providers}", breaker: {{reset: 3s}}, cache: {{ttl: 1s}}, snapshot: "{directory}/demo.blocked"}}
+  billing:     {{url: "{providers}", breaker: {{reset: 3s}}, cache: {{ttl: 1s, plan_ttl: 1s}}}}
+  protection:  {{url: "{providers}", breaker: {{reset: 3s}}}}
+  events:      {{url: "none:"}}
+routes:
+  - {{prefix: "/api/v1/runs", class: sdk}}
+plans:
+  pro: {{name: Pro, tier: PRO, limits: {{rate: 60000, burst: 5000}}}}
+default_plan: pro
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Character:
     """A tenant of the demo: what it is there to show, how it starts, and where it is moved after it got its key."""
@@ -62,12 +80,13 @@ OPERATOR: Final = "operator"
 
 async def set_the_scene(stack: Stack) -> dict[str, str]:
     """Make the tenants through the admin port; their keys by tenant id, and the operator's under `operator`."""
-    keys = {character.tenant_id: await _enter(stack, character) for character in CAST}
+    keys = {character.tenant_id: await enter(stack, character) for character in CAST}
     made = await stack.admin("POST", "/operators/keys", {"reason": "demo"})
     return keys | {OPERATOR: made["key"]}
 
 
-async def _enter(stack: Stack, character: Character) -> str:
+async def enter(stack: Stack, character: Character) -> str:
+    """Make one tenant as it is to be; its key."""
     name = character.tenant_id
     await stack.admin(
         "POST",
