@@ -143,7 +143,7 @@ class Office:
             lifecycle_lookup=lifecycle or FakeLookup({"acme": ACTIVE}),
             billing_lookup=FakeLookup[str, BillingRecord](),
             protection=protection,
-            plans=PlanBook(default=FREE, plans={"free": FREE}),
+            plan_book=lambda: PlanBook(default=FREE, plans={"free": FREE}),
             explain=_explain,
             status_of=lambda _decision: 200,
             live=lambda: True,

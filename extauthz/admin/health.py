@@ -1,9 +1,11 @@
 """The open paths: is it alive, is it ready, how are its parts, what does it count."""
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
-from extauthz.admin.answers import answer
-from extauthz.admin.services import SERVICES
+from extauthz.admin.answers import answer, rfc3339
+from extauthz.admin.services import SERVICES, LastReload
 
 routes = web.RouteTableDef()
 
@@ -24,7 +26,10 @@ async def readyz(request: web.Request) -> web.Response:
 
 @routes.get("/health")
 async def health(request: web.Request) -> web.Response:
-    """Each provider: status, breaker, class of the last error, latency. Always 200: a degraded service does its work."""
+    """Each provider: status, breaker, class of the last error, latency; what the last reload came to.
+
+    Always 200: a degraded service does its work.
+    """
     components = request.app[SERVICES].components()
     degraded = any(component.status != "ok" for component in components.values())
     shown = {
@@ -36,7 +41,16 @@ async def health(request: web.Request) -> web.Response:
         }
         for name, component in components.items()
     }
-    return answer({"status": "degraded" if degraded else "ok", "components": shown})
+    content = {"status": "degraded" if degraded else "ok", "components": shown}
+    return answer(content | {"last_reload": _reload(request.app[SERVICES].last_reload())})
+
+
+def _reload(last: LastReload | None) -> Mapping[str, object] | None:
+    """None where the configuration is as it was read at the start."""
+    if last is None:
+        return None
+    restart = list(last.needs_restart)
+    return {"at": rfc3339(last.at), "result": last.result, "error": last.error, "needs_restart": restart}
 
 
 @routes.get("/metrics")

@@ -31,6 +31,25 @@ class ComponentHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastReload:
+    """The last time the configuration was read again.
+
+    `at` is in Unix seconds, `result` is `success` or `failure`; `error`, None after a success, says what is wrong where, without
+    secrets. `needs_restart` are the paths of what was written but holds only after a restart.
+    """
+
+    at: float
+    result: str
+    error: str | None
+    needs_restart: tuple[str, ...] = ()
+
+
+def never_reloaded() -> LastReload | None:
+    """For a service whose configuration is read once."""
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdminAccess:
     """Who may use the port. `token` None refuses everything but the open paths; `hosts` are the `Host` values allowed.
 
@@ -45,6 +64,7 @@ class AdminAccess:
 class AdminServices:
     """The parts that the handlers call.
 
+    `plan_book` gives the plans in force and `last_reload` what the last reload came to, None where there was none.
     `explain` answers for (tenant, method, path) and charges nothing; `status_of` is the HTTP status of a decision. `live` is
     False when the event loop was blocked. `render_metrics` takes an Accept header and gives content type and text.
     Times are in seconds: `lookup_timeout` is how long a look-up for an operator may take; `provider_timeout` how long an answer
@@ -61,7 +81,7 @@ class AdminServices:
     lifecycle_lookup: Lookup[str, LifecycleRecord | None]
     billing_lookup: Lookup[str, BillingRecord | None]
     protection: ProtectionProvider
-    plans: PlanBook
+    plan_book: Callable[[], PlanBook]
     explain: Callable[[str, str, str], Awaitable[Decision]]
     status_of: Callable[[Decision], int]
     live: Callable[[], bool]
@@ -71,9 +91,15 @@ class AdminServices:
     show_config: Callable[[], Mapping[str, object]]
     clock: Clock
     wall: WallClock
+    last_reload: Callable[[], LastReload | None] = never_reloaded
     lookup_timeout: float = 5.0
     provider_timeout: float = 2.0
     answer_timeout: float = 6.0
+
+    @property
+    def plans(self) -> PlanBook:
+        """The plans in force now."""
+        return self.plan_book()
 
 
 SERVICES: Final = web.AppKey("services", AdminServices)

@@ -20,15 +20,15 @@ config_option = click.option(
 )
 
 
-def load_config(file: Path | None, flags: Mapping[str, str] | None = None) -> "Loaded":
-    """The configuration from the file, the environment and flags by path.
+def load_config(file: Path | None, flags: Mapping[str, str] | None = None, *, may_be_empty: bool = True) -> "Loaded":
+    """The configuration from the file, the environment and flags by path; a file that is empty is a fault if it may not be.
 
     Raises:
         ConfigError: it has faults.
     """
     from extauthz.config import load  # noqa: PLC0415 - a third of a second that `--help` does not need
 
-    return load(file, os.environ, flags)
+    return load(file, os.environ, flags, may_be_empty=may_be_empty)
 
 
 def warn(warnings: Iterable[object]) -> None:

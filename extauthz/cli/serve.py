@@ -19,8 +19,9 @@ from extauthz.cli.ports import require_free
 def serve(file: Path | None, listen: str | None, admin_listen: str | None, *, validate: bool, reflection: bool) -> None:
     """Run the service until SIGTERM or Ctrl-C.
 
-    Without a file it runs with the embedded defaults; EXTAUTHZ_... variables override the file, flags override both. The
-    admin port serves changes only where EXTAUTHZ_ADMIN_TOKEN or admin.token_file is set.
+    Without a file it runs with the embedded defaults; EXTAUTHZ_... variables override the file, flags override both. SIGHUP or
+    a changed file reloads gates, routes, plans and limits; a file with faults changes nothing. The admin port serves changes
+    only where EXTAUTHZ_ADMIN_TOKEN or admin.token_file is set.
 
     \b
     Example:
@@ -28,14 +29,24 @@ def serve(file: Path | None, listen: str | None, admin_listen: str | None, *, va
       extauthz serve --config extauthz.yaml --listen 0.0.0.0:9191
       extauthz serve --config extauthz.yaml --validate
     """  # noqa: D301 - \b is click's mark for a paragraph that keeps its lines
-    flags = {"server.listen": listen, "admin.listen": admin_listen, "server.reflection": "true" if reflection else None}
-    loaded = load_config(file, {path: value for path, value in flags.items() if value is not None})
-    warn(loaded.warnings)
+    given = {"server.listen": listen, "admin.listen": admin_listen, "server.reflection": "true" if reflection else None}
+    flags = {path: value for path, value in given.items() if value is not None}
     if validate:
-        warn(loaded.advice)
-        click.echo("the configuration is valid")
+        _validate(file, flags)
         return
+    from extauthz.config import WatchedFile  # noqa: PLC0415 - loaded when needed, so that `--help` is quick
+
+    watched = None if file is None else WatchedFile(file)
+    loaded = load_config(file, flags)
+    warn(loaded.warnings)
     require_free(loaded)
     from extauthz import wiring  # noqa: PLC0415 - the whole service; `--help` and `--validate` do without it
 
-    asyncio.run(wiring.serve(loaded.config, os.environ))
+    source = wiring.ConfigSource(load=lambda: load_config(file, flags, may_be_empty=False), watched=watched)
+    asyncio.run(wiring.serve(loaded.config, os.environ, source))
+
+
+def _validate(file: Path | None, flags: dict[str, str]) -> None:
+    loaded = load_config(file, flags)
+    warn([*loaded.warnings, *loaded.advice])
+    click.echo("the configuration is valid")

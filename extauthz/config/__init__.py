@@ -6,6 +6,7 @@ one of those.
 
 from extauthz.config.address import Address
 from extauthz.config.advice import total_of as total_deadline
+from extauthz.config.difference import differences, is_reloaded, taken_over
 from extauthz.config.gates import (
     ActionsConfig,
     AuthGateConfig,
@@ -34,6 +35,7 @@ from extauthz.config.show import json_schema, masked, schema_text, to_yaml
 from extauthz.config.tree import Config
 from extauthz.config.units import format_duration, format_size, parse_duration, parse_size
 from extauthz.config.url import ProviderUrl
+from extauthz.config.watched_file import WatchedFile
 
 __all__ = [
     "ActionsConfig",
@@ -63,15 +65,19 @@ __all__ = [
     "ProvidersConfig",
     "RouteConfig",
     "ServerConfig",
+    "WatchedFile",
     "admin_token",
+    "differences",
     "format_duration",
     "format_size",
+    "is_reloaded",
     "json_schema",
     "load",
     "masked",
     "parse_duration",
     "parse_size",
     "schema_text",
+    "taken_over",
     "to_yaml",
     "total_deadline",
 ]

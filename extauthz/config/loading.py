@@ -16,6 +16,8 @@ from extauthz.config.problems import InvalidConfig, Origin, Path, Problem, in_or
 from extauthz.config.support import unsupported
 from extauthz.config.tree import Config
 
+_EMPTY = "is empty: that is what a full disk or half a write leaves; to go back to all defaults, restart, or write what they are"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
@@ -37,11 +39,16 @@ class Loaded:
 
 
 def load(
-    file: FilePath | str | None = None, env: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
+    file: FilePath | str | None = None,
+    env: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+    *,
+    may_be_empty: bool = True,
 ) -> Loaded:
     """Read the configuration: the defaults, over them the file, over it `EXTAUTHZ_…` variables, over them the flags.
 
-    `file` None means no file. `flags` are values by path, such as `{"server.listen": "0.0.0.0:9191"}`.
+    `file` None means no file. `flags` are values by path, such as `{"server.listen": "0.0.0.0:9191"}`. A file in which there is
+    nothing means the defaults, or is a fault without `may_be_empty`.
 
     Raises:
         InvalidConfig: there are faults; its text and `problems` hold all of them.
@@ -53,6 +60,8 @@ def load(
     tree = document.value if document.value is not None else {}
     if not isinstance(tree, dict):
         raise InvalidConfig([Problem(text="must hold keys, such as `server:`", origin=document.origins[()])])
+    if not (tree or problems or may_be_empty or path is None):
+        problems.append(Problem(text=_EMPTY, origin=default))
     origins = {path: origin for path, origin in document.origins.items() if path}
     problems += _overrides(tree, origins, env or {}, flags or {})
     config, faults = _validate(tree)

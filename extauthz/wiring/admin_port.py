@@ -17,6 +17,7 @@ from extauthz.telemetry.lag import LoopLag
 from extauthz.telemetry.metrics import Metrics
 from extauthz.wiring.backends import Backends
 from extauthz.wiring.guards import Guards
+from extauthz.wiring.live import Live
 from extauthz.wiring.watch import health_of
 
 BLOCKED_SECONDS: Final = 1.0
@@ -39,7 +40,7 @@ async def start_admin(
 
 
 def admin_services(
-    config: Config,
+    live: Live,
     pipeline: Pipeline,
     desk: Desk,
     tenants: TenantChanges,
@@ -64,14 +65,15 @@ def admin_services(
         lifecycle_lookup=guards.lifecycle,
         billing_lookup=guards.billing,
         protection=backends.protection,
-        plans=config.plan_book(),
+        plan_book=lambda: live.plans,
         explain=pipeline.explain,
         status_of=_status_of,
         live=lambda: lag.blocked_for() < BLOCKED_SECONDS,
         ready=lambda: server.serving,
         components=components,
         render_metrics=metrics.render,
-        show_config=lambda: masked(config),
+        show_config=lambda: masked(live.config),
+        last_reload=lambda: live.last,
         clock=time.monotonic,
         wall=time.time,
     )

@@ -26,6 +26,7 @@ from extauthz.wiring.backends import Backends, open_backends
 from extauthz.wiring.circuits import tell_circuits
 from extauthz.wiring.decider import Lookups, build_pipeline
 from extauthz.wiring.guards import Guards, build_guards
+from extauthz.wiring.live import Live
 from extauthz.wiring.recording import start_events
 from extauthz.wiring.rehearsal import rehearsal_of
 from extauthz.wiring.sharing import count_alone, follow_changes, replica_name, replicas_of
@@ -33,9 +34,10 @@ from extauthz.wiring.sharing import count_alone, follow_changes, replica_name, r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What is running: the check in process, and where it listens. `warnings` are for the operator."""
+    """What is running: the check in process, its configuration, and where it listens. `warnings` are for the operator."""
 
     checker: Checker
+    live: Live
     grpc_address: str
     admin_port: int
     warnings: tuple[str, ...]
@@ -67,7 +69,8 @@ async def service(config: Config, env: Mapping[str, str]) -> AsyncIterator[Servi
         running.push_async_callback(desk.close)
         tenants = TenantChanges(desk, replicas_of(backends.stores, backends.replica))
         await follow_changes(desk, tenants, backends.replica, running)
-        services = admin_services(config, pipeline, desk, tenants, guards, backends, metrics, server, lag)
+        live = _live(config, pipeline, checker, guards, metrics, events)
+        services = admin_services(live, pipeline, desk, tenants, guards, backends, metrics, server, lag)
         admin = await start_admin(config, services, token, running)
         await server.start()
         running.push_async_callback(server.stop)
@@ -76,6 +79,7 @@ async def service(config: Config, env: Mapping[str, str]) -> AsyncIterator[Servi
         server.serve()
         yield Service(
             checker=checker,
+            live=live,
             grpc_address=server.address,
             admin_port=admin.port,
             warnings=(
@@ -145,6 +149,12 @@ def _checker(
         max_checks=server.max_checks,
         draft_headers=config.gates.protection.draft_headers,
     )
+
+
+def _live(
+    config: Config, pipeline: Pipeline, checker: Checker, guards: Guards, metrics: Metrics, events: EventSink
+) -> Live:
+    return Live(config, pipeline, checker, forget_refused=guards.protection.clear, metrics=metrics, events=events)
 
 
 def _grpc_server(config: ServerConfig, checker: Checker, metrics: Metrics) -> GrpcServer:

@@ -1,23 +1,36 @@
-"""How a process is told to end."""
+"""What a process is told by signals."""
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_STOP: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def stop_requested() -> Iterator[asyncio.Event]:
     """An event that SIGTERM and SIGINT set, instead of what they do otherwise, for as long as the context lasts."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, stop.set)
-    try:
+    with _handled(_STOP, stop.set):
         yield stop
+
+
+@contextmanager
+def reload_requested(ask: Callable[[], None]) -> Iterator[None]:
+    """Call `ask` at SIGHUP, which would end the process otherwise, for as long as the context lasts."""
+    with _handled((signal.SIGHUP,), ask):
+        yield
+
+
+@contextmanager
+def _handled(numbers: tuple[signal.Signals, ...], handle: Callable[[], object]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in numbers:
+        loop.add_signal_handler(number, handle)
+    try:
+        yield
     finally:
-        for number in _SIGNALS:
+        for number in numbers:
             loop.remove_signal_handler(number)
