@@ -66,7 +66,9 @@ def bypass() -> None:
 @bypass.command("list", short_help="Show which gates are bypassed.")
 @talks_to_admin
 def list_(port: AdminPort) -> None:
-    """Show each gate that can be bypassed: whether it is, until when, and why.
+    """Show each gate that can be bypassed: whether it is, until when, since when, by whom, and why.
+
+    By the `environment` (`BILLING_BYPASS=true` and the like) it is until the service is restarted without.
 
     \b
     Example:
@@ -114,5 +116,5 @@ def _one(gate: str) -> Callable[[Json], None]:
 
 
 def _many(listed: Json) -> None:
-    columns = ("gate", "active", "until", "reason")
+    columns = ("gate", "active", "until", "since", "source", "reason")
     show_table(columns, [[at(row, column) for column in columns] for row in items(listed, "bypass")])

@@ -4,7 +4,7 @@ import click
 
 from extauthz.cli.admin import PROVIDER, TENANT, AdminPort, reason_option, talks_to_admin
 from extauthz.cli.app import Noun
-from extauthz.cli.screen import Json, at, items, show_table
+from extauthz.cli.screen import Json, at, items, show_table, word
 from extauthz.cli.sure import be_sure
 
 
@@ -22,7 +22,9 @@ def cache() -> None:
 @cache.command("list", short_help="Show how full and how useful each cache is.")
 @talks_to_admin
 def list_(port: AdminPort) -> None:
-    """Show each provider's cache: how many answers it holds, and which part of the look-ups it answers.
+    """Show the caches of one process: how many answers each holds, and which part of what was asked it answered.
+
+    Counts are since the start. `refused` are refusals that are remembered: of credentials, and of charges.
 
     \b
     Example:
@@ -42,6 +44,7 @@ def clear(port: AdminPort, provider: str, tenant_id: str | None, reason: str, *,
     """Forget what PROVIDER (credentials, lifecycle, billing or protection) answered, so that it is asked anew.
 
     While the provider is down, what is forgotten is not there to stand in for it: clear caches after an outage, not in one.
+    Only what denies stays as last known, until the provider says otherwise.
 
     \b
     Example:
@@ -52,15 +55,21 @@ def clear(port: AdminPort, provider: str, tenant_id: str | None, reason: str, *,
         be_sure(f"Clear the {provider} cache of all tenants?", yes=yes)
     query = None if tenant_id is None else {"tenant": tenant_id}
     answer = port.call("DELETE", "caches", provider, body={"reason": reason}, query=query)
-    port.show(answer, lambda _: click.echo(f"{provider}: the cache of {tenant_id or 'all tenants'} is cleared"))
+    port.show(answer, lambda shown: _cleared(provider, tenant_id, shown))
+
+
+def _cleared(provider: str, tenant_id: str | None, shown: Json) -> None:
+    cleared, kept = at(shown, "cleared"), at(shown, "kept")
+    stay = f"; {word(kept)} that deny stay as last known" if kept else ""
+    what = f"{word(cleared)} {'answer' if cleared == 1 else 'answers'} cleared"
+    click.echo(f"{provider}: {what} for {tenant_id or 'all tenants'}{stay}")
 
 
 def _many(listed: Json) -> None:
-    columns = ("provider", "entries", "hit rate")
-    show_table(columns, [_row(row) for row in items(listed, "caches")])
+    columns = ("provider", "operation", "entries", "max_entries", "hits", "misses", "stale")
+    rows = [(*(at(row, column) for column in columns), _part(at(row, "hit_rate"))) for row in items(listed, "caches")]
+    show_table((*columns, "hit rate"), rows)
 
 
-def _row(row: object) -> tuple[object, ...]:
-    rate = at(row, "hit_rate")
-    shown = f"{rate:.1%}" if isinstance(rate, int | float) else None
-    return (at(row, "provider"), at(row, "entries"), shown)
+def _part(rate: object) -> str | None:
+    return f"{rate:.1%}" if isinstance(rate, int | float) else None

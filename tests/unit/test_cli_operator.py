@@ -21,8 +21,30 @@ BREAKERS = {
 }
 BYPASS = {
     "bypass": [
-        {"gate": "billing", "active": True, "until": "2026-01-01T00:15:00Z", "reason": "billing is down"},
-        {"gate": "lifecycle", "active": False, "until": None, "reason": None},
+        {
+            "gate": "billing",
+            "active": True,
+            "until": "2026-01-01T00:15:00Z",
+            "reason": "billing is down",
+            "source": "operator",
+            "since": "2026-01-01T00:00:00Z",
+        },
+        {"gate": "lifecycle", "active": False, "until": None, "reason": None, "source": None, "since": None},
+    ]
+}
+CACHES = {
+    "caches": [
+        {
+            "provider": "billing",
+            "operation": "find_billing",
+            "entries": 12,
+            "max_entries": 100,
+            "hits": 90,
+            "misses": 9,
+            "stale": 1,
+            "hit_rate": 0.9,
+        },
+        {"provider": "credentials", "operation": "refused", "entries": 0, "max_entries": 100, "hits": 0},
     ]
 }
 EVERYBODY = [["ratelimits", "clear"], ["cache", "clear", "billing"]]
@@ -140,9 +162,18 @@ def test_breakers_are_a_table(admin: FakeAdmin) -> None:
 def test_bypasses_are_a_table(admin: FakeAdmin) -> None:
     admin.answers(BYPASS)
     assert shown(run(admin, "bypass", "list")) == [
-        "gate active until reason",
-        "billing yes 2026-01-01T00:15:00Z billing is down",
-        "lifecycle no - -",
+        "gate active until since source reason",
+        "billing yes 2026-01-01T00:15:00Z 2026-01-01T00:00:00Z operator billing is down",
+        "lifecycle no - - - -",
+    ]
+
+
+def test_caches_are_a_table(admin: FakeAdmin) -> None:
+    admin.answers(CACHES)
+    assert shown(run(admin, "cache", "list")) == [
+        "provider operation entries max_entries hits misses stale hit rate",
+        "billing find_billing 12 100 90 9 1 90.0%",
+        "credentials refused 0 100 0 - - -",
     ]
 
 
@@ -167,8 +198,16 @@ def test_an_answer_that_lacks_what_is_shown_is_a_head_alone(admin: FakeAdmin, ar
             "lifecycle: the circuit is closed",
         ),
         (["breaker", "open", "billing"], {"provider": "billing", "state": "open"}, "billing: the circuit is open"),
-        (["cache", "clear", "billing", "--yes"], {}, "billing: the cache of all tenants is cleared"),
-        (["cache", "clear", "billing", "--tenant", "acme"], {}, "billing: the cache of acme is cleared"),
+        (
+            ["cache", "clear", "billing", "--yes"],
+            {"cleared": 12, "kept": 2},
+            "billing: 12 answers cleared for all tenants; 2 that deny stay as last known",
+        ),
+        (
+            ["cache", "clear", "billing", "--tenant", "acme"],
+            {"cleared": 1, "kept": 0},
+            "billing: 1 answer cleared for acme",
+        ),
         (
             ["bypass", "set", "billing", "--ttl", "15m"],
             {"gate": "billing", "active": True, "until": "2026-01-01T00:15:00Z"},
