@@ -62,6 +62,7 @@ __all__ = [
     "KeyMint",
     "LifecycleProvider",
     "LifecycleStore",
+    "LocalCounter",
     "Lookup",
     "Presented",
     "ProtectionProvider",
@@ -302,16 +303,22 @@ class Unavailable(ExtauthzError):
     """A look-up or a charge got no answer in time.
 
     `last_known` is the stale value that may stand in, None where there is none. `retry_after_ms` is when the provider is
-    tried again, None where that is not known.
+    tried again, None where that is not known. `asked`: the provider was asked, and may have done what it was asked.
     """
 
     def __init__(
-        self, reason: FallbackReason, last_known: Fetched[object] | None = None, retry_after_ms: int | None = None
+        self,
+        reason: FallbackReason,
+        last_known: Fetched[object] | None = None,
+        retry_after_ms: int | None = None,
+        *,
+        asked: bool = False,
     ) -> None:
         super().__init__(reason.value)
         self.reason = reason
         self.last_known = last_known
         self.retry_after_ms = retry_after_ms
+        self.asked = asked
 
 
 class Lookup(Protocol[K_contra, V]):
@@ -326,6 +333,19 @@ class Lookup(Protocol[K_contra, V]):
         Raises:
             Unavailable: no fresh answer by the deadline.
         """
+
+
+class LongMemory(Protocol[K_contra, V]):
+    """What is kept in mind beyond a cache: the denials, which must outlive an eviction and a restart."""
+
+    def learned(self, key: K_contra, value: V) -> None:
+        """The provider, or a change, says so now."""
+
+    def recall(self, key: K_contra) -> Fetched[V] | None:
+        """The denial that was learned last, as a stale answer; None where there is none, or what came later permits."""
+
+    def doubt(self) -> None:
+        """Changes may have been missed."""
 
 
 class CacheControl(Protocol[K_contra, V_contra]):
@@ -349,6 +369,17 @@ class Charger(Protocol):
 
         Raises:
             Unavailable: no answer by the deadline; whether it was counted is not known.
+        """
+
+
+class LocalCounter(Protocol):
+    """Counts in this process what the protection provider could not, by the same limits."""
+
+    def count(self, charge: Charge, *, asked: bool) -> ChargeResult:
+        """The answer to a charge by what is known here; never waits.
+
+        The day quota is not looked at: the day is counted elsewhere. `asked`: the provider was asked and may have counted it,
+        or may still.
         """
 
 

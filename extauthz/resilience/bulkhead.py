@@ -27,6 +27,11 @@ class Bulkhead:
         """Slots that are taken."""
         return self._total
 
+    @property
+    def half_empty(self) -> bool:
+        """Whether what nobody waits for may begin: it leaves half of the slots to those who do."""
+        return self._size is None or self._total * 2 < self._size
+
     def enter(self, tenant: Hashable) -> bool:
         """Take a slot; False where all are taken or the tenant has its share."""
         held = self._held.get(tenant, 0)

@@ -3,18 +3,24 @@
 What denies is kept apart: an outage must not let in whom we know to be out. An answer that denies does not age out as last
 known. It makes room for others only where such answers fill more than half of the cache, and never while the provider fails;
 meanwhile the cache may grow beyond its bound, by what administrators put into it.
+
+What is not there is kept apart too, in a room of its own: whoever asks for a million unknown keys pushes out no known one.
 """
 
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from math import inf
+from typing import Final, Generic, TypeVar
 
 from extauthz.model.deadline import Clock
 from extauthz.resilience.policy import CachePolicy
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+TRIES: Final = 4
+"""An answer is loaded ahead of its end at most about so many times, should that fail."""
 
 
 def never(_value: object = None) -> bool:
@@ -23,14 +29,19 @@ def never(_value: object = None) -> bool:
 
 
 class Entry(Generic[V]):
-    """One answer. `at` is when it came; `share` is the part of a ttl that holds for it, 0 when it is no longer fresh."""
+    """One answer.
 
-    __slots__ = ("at", "share", "value")
+    `at` is when it came; `share` is the part of a ttl that holds for it, 0 when it is no longer fresh. From `due` on it should
+    be loaded again, where the ttl is the cache's own.
+    """
 
-    def __init__(self, value: V, at: float, share: float) -> None:
+    __slots__ = ("at", "due", "share", "value")
+
+    def __init__(self, value: V, at: float, share: float, due: float) -> None:
         self.value = value
         self.at = at
         self.share = share
+        self.due = due
 
 
 class Cache(Generic[K, V]):
@@ -55,51 +66,86 @@ class Cache(Generic[K, V]):
         self._failing = failing
         self._permitting: OrderedDict[K, Entry[V]] = OrderedDict()
         self._denying: OrderedDict[K, Entry[V]] = OrderedDict()
+        self._negative: OrderedDict[K, Entry[V]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._permitting) + len(self._denying)
+        return len(self._permitting) + len(self._denying) + len(self._negative)
 
     def __contains__(self, key: K) -> bool:
-        return key in self._permitting or key in self._denying
+        return key in self._permitting or key in self._denying or key in self._negative
 
     def fresh(self, key: K, now: float, max_age: float | None = None) -> Entry[V] | None:
         """The fresh answer; None where there is none. `max_age` (seconds) replaces `ttl`, but never lengthens `negative_ttl`."""
+        ttl = self._ttl if max_age is None else max_age
         entry = self._permitting.get(key)
         if entry is not None:
             self._permitting.move_to_end(key)
-        else:
-            entry = self._denying.get(key)
-            if entry is None:
-                return None
+        elif (entry := self._denying.get(key)) is not None:
             self._denying.move_to_end(key)
-        ttl = self._ttl if max_age is None else max_age
-        if entry.value is None and self._negative_ttl is not None:
-            ttl = self._negative_ttl if max_age is None else min(max_age, self._negative_ttl)
+        elif (entry := self._negative.get(key)) is not None:
+            self._negative.move_to_end(key)
+            if self._negative_ttl is not None:
+                ttl = self._negative_ttl if max_age is None else min(max_age, self._negative_ttl)
+        else:
+            return None
         return entry if now - entry.at < ttl * entry.share else None
 
+    def ends_soon(self, entry: Entry[V], now: float, max_age: float | None) -> bool:
+        """Whether a fresh answer that is `due` should be loaded again now; asked again, not before a little later.
+
+        With `max_age`, its last part is meant, and not that of `ttl`.
+        """
+        passed = now - entry.at
+        if max_age is not None:
+            passed *= self._ttl / max_age
+        if passed < entry.due - entry.at:
+            return False
+        entry.due = entry.at + passed + self._ttl * self._policy.refresh / TRIES
+        return True
+
     def last_known(self, key: K, now: float) -> Entry[V] | None:
-        """What may stand in for an answer; None where there is nothing, or it is older than `max_stale` and permits."""
+        """What may stand in for an answer; None where there is nothing, or it is older than `max_stale` and does not deny."""
         entry = self._denying.get(key)
         if entry is not None:
             return entry
-        entry = self._permitting.get(key)
+        entry = self._permitting.get(key) or self._negative.get(key)
         return entry if entry is not None and now - entry.at < self._policy.max_stale else None
 
     def put(self, key: K, value: V) -> None:
         """Make `value` the fresh and the last-known answer, as of now."""
-        share = 1.0 - self._policy.jitter * random.random()  # noqa: S311 - spreads load, protects nothing
-        into, other = self._permitting, self._denying
-        if self._denies(value):
-            into, other = other, into
-        other.pop(key, None)
-        into[key] = Entry(value, self._clock(), share)
+        into = self._room_of(value)
+        for room in (self._permitting, self._denying, self._negative):
+            if room is not into:
+                room.pop(key, None)
+        into[key] = self._entry(value)
         into.move_to_end(key)
-        while len(self) > self._policy.max_entries and self._evict():
+        while len(self._negative) > self._policy.max_negatives:
+            self._negative.popitem(last=False)
+        while len(self._permitting) + len(self._denying) > self._policy.max_entries and self._evict():
             pass
+
+    def _room_of(self, value: V) -> OrderedDict[K, Entry[V]]:
+        if self._denies(value):
+            return self._denying
+        return self._negative if value is None else self._permitting
+
+    def _entry(self, value: V) -> Entry[V]:
+        policy, now = self._policy, self._clock()
+        share = 1.0 - policy.jitter * random.random()  # noqa: S311 - spreads load, protects nothing
+        ahead = policy.refresh * (1.0 - 0.5 * random.random())  # noqa: S311 - see above
+        if policy.refresh <= 0 or (value is None and not policy.refresh_negatives):
+            return Entry(value, now, share, inf)
+        return Entry(value, now, share, now + self._ttl * share * (1.0 - ahead))
+
+    def keys_where(self, such: Callable[[V], bool]) -> list[K]:
+        """The keys whose answer, fresh or last known, is such."""
+        rooms = (self._permitting, self._denying, self._negative)
+        return [key for room in rooms for key, entry in room.items() if such(entry.value)]
 
     def forget(self, key: K) -> None:
         """The fresh answer is gone. As last known it stays only where it denies."""
         self._permitting.pop(key, None)
+        self._negative.pop(key, None)
         entry = self._denying.get(key)
         if entry is not None:
             entry.share = 0.0
@@ -107,6 +153,7 @@ class Cache(Generic[K, V]):
     def forget_all(self) -> None:
         """Every fresh answer is gone. As last known those stay that deny."""
         self._permitting.clear()
+        self._negative.clear()
         for entry in self._denying.values():
             entry.share = 0.0
 
@@ -114,6 +161,7 @@ class Cache(Generic[K, V]):
         """Drop everything."""
         self._permitting.clear()
         self._denying.clear()
+        self._negative.clear()
 
     def _evict(self) -> bool:
         crowded = len(self._denying) > self._policy.max_entries // 2

@@ -7,10 +7,10 @@ from typing import Generic, TypeVar
 
 from extauthz.model.deadline import Clock, Deadline
 from extauthz.model.decision import FallbackReason, Source
-from extauthz.ports import CacheResult, Fetched, ProviderObserver, Unavailable
+from extauthz.ports import CacheResult, Fetched, LongMemory, ProviderObserver, Unavailable
 from extauthz.resilience.breaker import Breaker
 from extauthz.resilience.bulkhead import Bulkhead
-from extauthz.resilience.cache import Cache, never
+from extauthz.resilience.cache import Cache, Entry, never
 from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome, retry_after_ms, wait_for
 from extauthz.resilience.policy import GuardPolicy
 from extauthz.resilience.probe import Probe
@@ -40,7 +40,9 @@ class Guard(Generic[K, V]):
     """Looks things up at one provider, one `operation` of it; implements `ports.Lookup` and `ports.CacheControl`.
 
     `load` asks the provider. `tenant_of` tells whose share of the bulkhead a key belongs to. `denies` tells which values deny,
-    and so outlive an outage. Everything happens on one event loop.
+    and so outlive an outage; `memory` keeps those over a restart too, None: nothing does. Everything happens on one event loop.
+
+    An answer that is asked for shortly before its end is loaded again meanwhile, and nobody waits for that.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Guard(Generic[K, V]):
         clock: Clock,
         tenant_of: Callable[[K], Hashable] = _itself,
         denies: Callable[[V], bool] = never,
+        memory: LongMemory[K, V] | None = None,
     ) -> None:
         self._operation = operation
         self._load = load
@@ -61,6 +64,7 @@ class Guard(Generic[K, V]):
         self._observer = observer
         self._clock = clock
         self._tenant_of = tenant_of
+        self._memory = memory
         self._cache: Cache[K, V] = Cache(policy.cache, clock, denies=denies, failing=lambda: breaker.failing)
         self._flights: Flights[K, V] = Flights()
         self._bulkhead = Bulkhead(policy.max_in_flight)
@@ -82,6 +86,8 @@ class Guard(Generic[K, V]):
         entry = self._cache.fresh(key, now, max_age)
         if entry is None:
             return None
+        if now >= entry.due:
+            self._load_ahead(key, entry, now, max_age)
         self._hits += 1
         value = entry.value
         self._observer.cache(CacheResult.NEGATIVE if value is None else CacheResult.HIT)
@@ -111,7 +117,7 @@ class Guard(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Make `value` the fresh and the last-known value; a load begun earlier never fills the cache."""
-        self._cache.put(key, value)
+        self._learn(key, value)
         self._flights.overtake(key)
 
     def forget(self, key: K) -> None:
@@ -119,17 +125,27 @@ class Guard(Generic[K, V]):
         self._cache.forget(key)
         self._flights.overtake(key)
 
+    def forget_where(self, such: Callable[[V], bool]) -> int:
+        """Forget every key whose value is such; how many. No load under way fills the cache: what it brings, nobody knows."""
+        keys = self._cache.keys_where(such)
+        for key in keys:
+            self._cache.forget(key)
+        self._flights.overtake_all()
+        return len(keys)
+
     def holds(self, key: K) -> bool:
-        """Whether there is an answer in the cache, fresh or last known."""
-        return key in self._cache
+        """Whether there is an answer, fresh or last known."""
+        return key in self._cache or self._recalled(key) is not None
 
     def forget_all(self) -> None:
         """Drop every fresh value; as last known those stay that deny."""
         self._cache.forget_all()
         self._flights.overtake_all()
+        if self._memory is not None:
+            self._memory.doubt()
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop everything, but what `memory` knows: whom it knows to be out, nobody lets in by clearing a cache."""
         self._cache.clear()
         self._flights.overtake_all()
 
@@ -157,6 +173,21 @@ class Guard(Generic[K, V]):
         self._flights.land(key, flight)
         return refused
 
+    def _load_ahead(self, key: K, entry: Entry[V], now: float, max_age: float | None) -> None:
+        """Load an answer again that ends soon. Nobody waits for it, so nothing is told where it can't be begun now."""
+        if not self._cache.ends_soon(entry, now, max_age) or self._breaker.refuses or not self._bulkhead.half_empty:
+            return
+        if self._flights.get(key) is None:
+            self._begin(key)
+
+    def _learn(self, key: K, value: V) -> None:
+        self._cache.put(key, value)
+        if self._memory is not None:
+            self._memory.learned(key, value)
+
+    def _recalled(self, key: K) -> Fetched[V] | None:
+        return None if self._memory is None else self._memory.recall(key)
+
     def _landed(self, key: K, flight: Flight[V], outcome: Outcome[V]) -> None:
         if isinstance(outcome, NoAnswer):
             self._failed_key = (key,)
@@ -164,7 +195,7 @@ class Guard(Generic[K, V]):
             return
         try:
             if isinstance(outcome, Answer):
-                self._cache.put(key, outcome.value)
+                self._learn(key, outcome.value)
         finally:
             flight.set_result(outcome)
 
@@ -176,17 +207,23 @@ class Guard(Generic[K, V]):
         return Fetched(value=outcome.value, source=Source.PROVIDER)
 
     def _unavailable(self, key: K, reason: FallbackReason) -> Unavailable:
-        now = self._clock()
-        entry = self._cache.last_known(key, now)
-        last_known: Fetched[object] | None = None
-        if entry is None:
+        last_known = self._last_known(key)
+        if last_known is None:
             self._misses += 1
             self._observer.cache(CacheResult.MISS)
         else:
             self._stale += 1
             self._observer.cache(CacheResult.STALE)
-            last_known = Fetched(value=entry.value, source=Source.STALE, age=now - entry.at)
         return Unavailable(reason, last_known, retry_after_ms(self._breaker))
+
+    def _last_known(self, key: K) -> Fetched[object] | None:
+        """A denial that was learned outside of the cache is newer than what the cache has: all that comes to it is told."""
+        recalled = self._recalled(key)
+        if recalled is not None:
+            return Fetched(value=recalled.value, source=recalled.source, age=recalled.age)
+        now = self._clock()
+        entry = self._cache.last_known(key, now)
+        return None if entry is None else Fetched(value=entry.value, source=Source.STALE, age=now - entry.at)
 
     def _try_again(self) -> None:
         """Load the key that failed last: the circuit's time is up and nobody asks."""

@@ -11,7 +11,7 @@ from extauthz.resilience.cache import Cache, never
 from extauthz.resilience.policy import CachePolicy
 from extauthz.testing import FakeClock
 
-POLICY = CachePolicy(ttl=5.0, max_stale=60.0, max_entries=4, jitter=0.0)
+POLICY = CachePolicy(ttl=5.0, max_stale=60.0, max_entries=4, max_negatives=2, jitter=0.0)
 
 
 def denies(value: str | None) -> bool:
@@ -130,6 +130,94 @@ def test_the_least_recently_used_makes_room(at: CacheAt) -> None:
     assert at.last_known("a") == "ACTIVE"
 
 
+def test_what_is_not_there_never_pushes_out_what_is(at: CacheAt) -> None:
+    for key in "abcd":
+        at.cache.put(key, "ACTIVE")
+    for number in range(1_000):
+        at.cache.put(f"unknown {number}", None)
+    assert [at.fresh(key) for key in "abcd"] == ["ACTIVE"] * 4
+    assert len(at.cache) == 4 + POLICY.max_negatives
+    assert at.fresh("unknown 999") == at.fresh("unknown 998") == "None"
+    assert at.fresh("unknown 997") is None
+
+
+def test_what_comes_to_be_there_leaves_the_room_of_what_is_not(at: CacheAt) -> None:
+    at.cache.put("a", None)
+    at.cache.put("a", "ACTIVE")
+    assert (len(at.cache), at.fresh("a")) == (1, "ACTIVE")
+    at.cache.put("a", None)
+    assert (len(at.cache), at.fresh("a")) == (1, "None")
+    at.cache.forget("a")
+    assert "a" not in at.cache
+
+
+def test_which_keys_have_such_a_value(at: CacheAt) -> None:
+    for key, value in (("a", "ACTIVE"), ("t", "TERMINATED"), ("n", None), ("b", "ACTIVE")):
+        at.cache.put(key, value)
+    assert at.cache.keys_where(lambda value: value == "ACTIVE") == ["a", "b"]
+    assert at.cache.keys_where(lambda value: value != "ACTIVE") == ["t", "n"]
+
+
+def due(at: CacheAt, key: str = "a", max_age: float | None = None) -> bool:
+    entry = at.cache.fresh(key, at.clock(), max_age)
+    assert entry is not None
+    return at.clock() >= entry.due and at.cache.ends_soon(entry, at.clock(), max_age)
+
+
+def test_an_answer_is_due_in_the_last_fifth_of_its_ttl_and_then_a_few_times(at: CacheAt) -> None:
+    at.cache.put("a", "ACTIVE")
+    at.clock.advance(3.999)
+    assert not due(at)
+    at.clock.advance(0.501)
+    assert due(at)
+    assert not due(at)
+    at.clock.advance(0.25)
+    assert due(at)
+    at.clock.advance(0.249)
+    assert sum(due(at) for _ in range(100)) <= 1
+
+
+def test_when_an_answer_is_due_is_spread() -> None:
+    moments = []
+    for _ in range(200):
+        at = CacheAt()
+        at.cache.put("a", "ACTIVE")
+        entry = at.cache.fresh("a", at.clock())
+        assert entry is not None
+        moments.append(entry.due - entry.at)
+    assert 4.0 <= min(moments) < 4.1
+    assert 4.4 < max(moments) <= 4.5
+
+
+def test_for_who_sets_the_age_it_is_due_in_the_last_fifth_of_that(at: CacheAt) -> None:
+    at.cache.put("a", "ACTIVE")
+    at.clock.advance(239.0)
+    assert not due(at, max_age=300.0)
+    at.clock.advance(31.5)
+    assert due(at, max_age=300.0)
+    assert not due(at, max_age=300.0)
+    at.clock.advance(29.0)
+    assert due(at, max_age=300.0)
+    assert sum(due(at, max_age=300.0) for _ in range(100)) <= 1
+
+
+def test_what_is_not_there_is_never_due_unless_it_is_an_answer_like_any_other(at: CacheAt) -> None:
+    at.cache.put("a", None)
+    at.clock.advance(4.999)
+    assert not due(at)
+    like_any_other = CacheAt(CachePolicy(ttl=5.0, jitter=0.0, refresh_negatives=True))
+    like_any_other.cache.put("a", None)
+    like_any_other.clock.advance(4.999)
+    assert due(like_any_other)
+
+
+def test_without_a_refresh_nothing_is_due() -> None:
+    at = CacheAt(CachePolicy(ttl=5.0, jitter=0.0, refresh=0.0))
+    at.cache.put("a", "ACTIVE")
+    at.clock.advance(4.999)
+    assert not due(at)
+
+
 def test_what_denies_does_not_age_out_as_last_known(at: CacheAt) -> None:
     at.cache.put("a", "TERMINATED")
     at.clock.advance(5)
@@ -232,17 +320,20 @@ class CacheModel(RuleBasedStateMachine):
     def put(self, key: str, value: str | None) -> None:
         self.at.cache.put(key, value)
         self.known[key] = (value, self.at.clock(), True)
-        if len(self.known) > POLICY.max_entries:
-            self.make_room()
+        self.make_room(negative=True, most=POLICY.max_negatives)
+        self.make_room(negative=False, most=POLICY.max_entries)
 
-    def make_room(self) -> None:
-        held = {key for key in self.known if self.at.fresh(key, 1e9) or self.at.last_known(key)}
-        lost = self.known.keys() - held
+    def make_room(self, *, negative: bool, most: int) -> None:
+        """Those that are not there have a room of their own, and each room loses only what is too much."""
+        room = {key for key, (value, _, _) in self.known.items() if (value is None) is negative}
+        held = {key for key in room if self.at.fresh(key, 1e9) or self.at.last_known(key)}
+        lost = room - held
         if self.at.provider.failing:
             assert not any(denies(self.known[key][0]) for key in lost)
+            assert len(room) > most or not lost
         else:
-            assert len(held) == POLICY.max_entries
-        self.known = {key: self.known[key] for key in self.known if key in held}
+            assert len(held) == min(most, len(room))
+        self.known = {key: self.known[key] for key in self.known if key not in lost}
 
     @rule(key=keys)
     def forget(self, key: str) -> None:
