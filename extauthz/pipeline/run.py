@@ -1,10 +1,11 @@
 """The pipeline: route, authenticate, lifecycle, billing, charge; the first denial wins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import uuid_utils
 
+from extauthz.gates.base import GateControl
 from extauthz.gates.billing import BillingGate
 from extauthz.gates.lifecycle import LifecycleGate
 from extauthz.gates.protection import ProtectionGate
@@ -66,6 +67,12 @@ class Pipeline:
         self._clock = clock
         self._explain_budget = explain_budget
         self._new_id = new_id
+
+    @property
+    def controls(self) -> Mapping[Gate, GateControl]:
+        """How each gate is set that can be; the same objects as long as the pipeline lives, whatever the rules."""
+        chain = self._rules.chain
+        return {gate.control.gate: gate.control for gate in (chain.lifecycle, chain.billing, chain.protection)}
 
     def change(self, book: RuleBook) -> None:
         """Decide by `book` from the next request on; those under way end by what they began with."""
