@@ -5,7 +5,6 @@ The day quota is counted in the same charge, but whether it denies is the billin
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from extauthz.gates.anomaly import AnomalyDetector, Signal
@@ -14,7 +13,7 @@ from extauthz.gates.limits import Actions, Terms, Verdict, decide
 from extauthz.model.deadline import Deadline
 from extauthz.model.decision import Denial, FallbackReason, Gate, GateReport, OnFailure, Source
 from extauthz.model.protection import Charge, ChargeResult, Dimension, RateStatus
-from extauthz.ports import Charger, Unavailable
+from extauthz.ports import Charger, LocalCounter, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ class ProtectionGate:
         charger: Charger,
         control: GateControl,
         actions: Actions | None = None,
-        local: Charger | None = None,
+        local: LocalCounter | None = None,
         anomaly: AnomalyDetector | None = None,
         on_anomaly: Callable[[Signal], None] | None = None,
     ) -> None:
@@ -101,7 +100,7 @@ class ProtectionGate:
             result: ChargeResult | None = await self._charger.charge(charge, deadline)
             outage = _ANSWERED
         except Unavailable as gone:
-            result, outage = await self._without_provider(charge, gone, deadline)
+            result, outage = self._without_provider(charge, gone)
         verdict = _PASSED
         if result is not None and result.exceeded:
             counts = self._denying_with_quota if terms.quota_counts else self._denying
@@ -131,18 +130,11 @@ class ProtectionGate:
             return ProtectionRuling(stands, made, warnings)
         return ProtectionRuling(stands, made, warnings, result.near, result.rate, verdict.quota)
 
-    async def _without_provider(
-        self, charge: Charge, gone: Unavailable, deadline: Deadline
-    ) -> tuple[ChargeResult | None, _Outage]:
-        """What `on_failure` says. Nothing is last known of a charge; with `local` it is made in process instead."""
+    def _without_provider(self, charge: Charge, gone: Unavailable) -> tuple[ChargeResult | None, _Outage]:
+        """What `on_failure` says. Nothing is last known of a charge; with `local` it is counted in process instead."""
         local = self._local
         if local is not None and (self.control.on_failure is OnFailure.LOCAL or gone.reason in _COUNTED_LOCALLY):
-            try:
-                result = await local.charge(_without_quota(charge), deadline)
-            except Unavailable as also_gone:
-                gone = also_gone
-            else:
-                return result, _Outage(Source.LOCAL, gone.reason, None)
+            return local.count(charge, asked=gone.asked), _Outage(Source.LOCAL, gone.reason, None)
         none: ChargeResult | None = None
         fetched, fallback, closed = settle(self.control, gone, none)
         return None, _Outage(fetched.source, fallback, closed)
@@ -158,8 +150,3 @@ class ProtectionGate:
             self._anomaly = None
             return False
         return signal is not None
-
-
-def _without_quota(charge: Charge) -> Charge:
-    """The day quota is counted where the day is counted; while that is away it is not enforced (spec 3.4)."""
-    return replace(charge, limits=replace(charge.limits, max_requests_per_day=None), blocking=charge.blocking - _QUOTA)

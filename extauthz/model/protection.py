@@ -1,6 +1,6 @@
 """The atomic charge: what is asked of the protection provider and what it answers (spec section 3.5)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -79,12 +79,15 @@ class ChargeResult:
 
     `exceeded` holds every dimension over its limit, in the locked order, blocking or not; the request was `charged` exactly
     when none of them blocks. `near` are the dimensions above 80 % of their limit. `rate` is None when rate is unlimited.
+    `cost_today` (micro-units) is the day's cost after this charge, None where it is unlimited or the provider does not tell.
+    It is no part of what is answered: a note for the time in which the provider gives no answer.
     """
 
     charged: bool
     exceeded: tuple[Exceeded, ...] = ()
     near: tuple[Dimension, ...] = ()
     rate: RateStatus | None = None
+    cost_today: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ LARGEST_COUNT: Final = 2**53 - 1
 DAY_US: Final = 86_400_000_000
 
 _CHARGED: Final = ChargeResult(charged=True)
-"""The commonest answer to a request without a rate limit: one object for all."""
+"""The commonest answer to a request without limits: one object for all."""
 
 
 def over_limits(
@@ -58,9 +58,15 @@ def answer(
         near.append(Dimension.BURST)
     if budget is not None and cost * 5 > budget * 4:
         near.append(Dimension.COST)
-    if n_rate is not None:
-        return ChargeResult(charged=passed, exceeded=exceeded, near=tuple(near), rate=_rate_status(rate, n_rate))
-    return ChargeResult(charged=passed, exceeded=exceeded, near=tuple(near)) if near or exceeded else _CHARGED
+    if n_rate is None and budget is None and not near and not exceeded:
+        return _CHARGED
+    return ChargeResult(
+        charged=passed,
+        exceeded=exceeded,
+        near=tuple(near),
+        rate=None if n_rate is None else _rate_status(rate, n_rate),
+        cost_today=None if budget is None else cost,
+    )
 
 
 def saturated(count: int, more: int) -> int:

@@ -45,6 +45,14 @@ def again(error: ExtauthzError) -> ExtauthzError:
     return type(error)(*error.args)
 
 
+def unsent(error: ExtauthzError) -> ExtauthzError:
+    """The same error for a command that was not sent any more."""
+    made = again(error)
+    if isinstance(made, ProviderError):
+        made.asked = False
+    return made
+
+
 def is_read_only(error: ResponseError) -> bool:
     """Whether a replica said that it is one: the primary is elsewhere by now. A script is stopped before its first write."""
     return any(_says(error, word) for word in _READ_ONLY)

@@ -14,7 +14,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from extauthz.errors import ExtauthzError, ProviderBusy, ProviderError, ProviderTimeout
-from extauthz.providers.redis_errors import again, is_read_only, translated
+from extauthz.providers.redis_errors import again, is_read_only, translated, unsent
 from extauthz.resilience.bounded import within
 
 Reply = Any
@@ -118,7 +118,7 @@ class Link:
 
     def _begin(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         if self._closed or now < self._not_before:
-            raise again(self._fault or ProviderError(f"Redis at {self._where}: not connected"))
+            raise unsent(self._fault or ProviderError(f"Redis at {self._where}: not connected"))
         self._fault = None
         self._running = loop.create_task(self._run())
         self._tasks.add(self._running)
@@ -179,8 +179,10 @@ class Link:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        for asked in (*self._sent, *self._waiting):
+        for asked in self._sent:
             asked.failed(again(error))
+        for asked in self._waiting:
+            asked.failed(unsent(error))
         self._sent.clear()
         self._waiting.clear()
 

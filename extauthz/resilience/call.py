@@ -11,7 +11,7 @@ from functools import partial
 from math import ceil
 from typing import Any, Final, Generic, TypeVar
 
-from extauthz.errors import InvalidRecord, ProviderBusy, ProviderTimeout
+from extauthz.errors import InvalidRecord, ProviderBusy, ProviderError, ProviderTimeout
 from extauthz.model import trace
 from extauthz.model.deadline import Clock, Deadline
 from extauthz.model.decision import FallbackReason
@@ -47,9 +47,10 @@ class Answer(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """The provider did not."""
+    """The provider did not. `asked`: it may have done all the same what it was asked."""
 
     reason: FallbackReason
+    asked: bool = True
 
 
 Outcome = Answer[T] | NoAnswer
@@ -196,14 +197,15 @@ class Caller:
             # A driver that bounds itself at the same deadline may be the first to say so.
             timed_out = isinstance(error, ProviderTimeout)
             flying.permit.failed(error)
-            flying.land(NoAnswer(FallbackReason.TIMEOUT if timed_out else FallbackReason.ERROR))
+            reason = FallbackReason.TIMEOUT if timed_out else FallbackReason.ERROR
+            flying.land(NoAnswer(reason, asked=not isinstance(error, ProviderError) or error.asked))
         answered = error is None or isinstance(error, InvalidRecord)
         self._observer.called(self._operation, self._clock() - flying.started, answered=answered)
 
     def _refused(self, flying: _Call[T]) -> None:
         """The call was not made for want of a connection: as if the bulkhead had been full."""
         flying.permit.released()
-        flying.land(NoAnswer(FallbackReason.BULKHEAD))
+        flying.land(NoAnswer(FallbackReason.BULKHEAD, asked=False))
         self._observer.refused(self._operation)
 
     async def close(self) -> None:

@@ -40,6 +40,9 @@ class ChargeGuard:
     A provider in this process is simply awaited. Any other is called as a task of our own, under its deadline, bulkhead and
     breaker; callers of a tenant that has its share of the bulkhead wait their turn. What such a provider refused is refused
     again without asking it, for as long as it said, at most 1 s, whatever the circuit; allows are never remembered.
+
+    `learn` hears every answer of such a provider, also of those that come too late for the one who asked, but not what only
+    was to be looked at, nor what limits were cleared meanwhile.
     """
 
     def __init__(
@@ -50,8 +53,10 @@ class ChargeGuard:
         breaker: Breaker,
         observer: ProviderObserver,
         clock: Clock,
+        learn: Callable[[Charge, ChargeResult], None] | None = None,
     ) -> None:
         self._provider = provider
+        self._learn = learn
         self._timeout = policy.timeout
         self._breaker = breaker
         self._observer = observer
@@ -73,7 +78,7 @@ class ChargeGuard:
         """Charge in time.
 
         Raises:
-            Unavailable: no answer by the deadline; whether it was counted is not known.
+            Unavailable: no answer by the deadline; where the provider was `asked`, it may have counted it or may still.
         """
         if self._provider.in_process:
             return await self._directly(charge)
@@ -87,7 +92,7 @@ class ChargeGuard:
         if refused is not None:
             raise self._refused(refused)
         if not await wait_for(result, deadline):
-            raise self._unavailable(FallbackReason.BUDGET)
+            raise self._unavailable(FallbackReason.BUDGET, asked=True)
         return self._result(result.result())
 
     async def _enter(self, charge: Charge, deadline: Deadline) -> ChargeResult | None:
@@ -147,6 +152,8 @@ class ChargeGuard:
         def note(outcome: Outcome[ChargeResult]) -> None:
             if isinstance(outcome, Answer):
                 self._refusals.remember(charge, outcome.value, epoch)
+                if self._learn is not None and charge.commit and epoch == self._refusals.epoch:
+                    self._learn(charge, outcome.value)
             else:
                 self._failed = charge
             landed(outcome)
@@ -158,15 +165,15 @@ class ChargeGuard:
 
     def _result(self, outcome: Outcome[ChargeResult]) -> ChargeResult:
         if isinstance(outcome, NoAnswer):
-            raise self._unavailable(outcome.reason)
+            raise self._unavailable(outcome.reason, asked=outcome.asked)
         return outcome.value
 
     def _refused(self, reason: FallbackReason) -> Unavailable:
         self._observer.refused(OPERATION)
         return self._unavailable(reason)
 
-    def _unavailable(self, reason: FallbackReason) -> Unavailable:
-        return Unavailable(reason, retry_after_ms=retry_after_ms(self._breaker))
+    def _unavailable(self, reason: FallbackReason, *, asked: bool = False) -> Unavailable:
+        return Unavailable(reason, retry_after_ms=retry_after_ms(self._breaker), asked=asked)
 
     def _try_again(self) -> None:
         """Ask what the charge that failed last would give, charging nothing: the circuit's time is up and nobody asks."""

@@ -88,6 +88,7 @@ class FakeCharger:
         charges: every charge that was begun.
         consumed: those that were charged.
         deadlines: the deadline of every charge.
+        asked: of every charge that was only counted, whether the provider had been asked.
     """
 
     def __init__(self, *exceeded: Exceeded) -> None:
@@ -99,6 +100,7 @@ class FakeCharger:
         self.charges: list[Charge] = []
         self.consumed: list[Charge] = []
         self.deadlines: list[Deadline] = []
+        self.asked: list[bool] = []
 
     async def charge(self, charge: Charge, deadline: Deadline) -> ChargeResult:
         """The answer, after `delay`.
@@ -111,7 +113,16 @@ class FakeCharger:
         await _wait(self.delay, deadline)
         if self.outage is not None:
             raise self.outage
-        exceeded = tuple(over for over in self.exceeded if limit_of(charge.limits, over.dimension) is not None)
+        return self._answer(charge, self.exceeded)
+
+    def count(self, charge: Charge, *, asked: bool) -> ChargeResult:
+        """The same as a `ports.LocalCounter`, which has no day quota. `outage` and `delay` do not matter here."""
+        self.charges.append(charge)
+        self.asked.append(asked)
+        return self._answer(charge, tuple(over for over in self.exceeded if over.dimension is not Dimension.QUOTA))
+
+    def _answer(self, charge: Charge, over_limits: tuple[Exceeded, ...]) -> ChargeResult:
+        exceeded = tuple(over for over in over_limits if limit_of(charge.limits, over.dimension) is not None)
         charged = not any(over.dimension in charge.blocking for over in exceeded)
         if charged and charge.commit:
             self.consumed.append(charge)

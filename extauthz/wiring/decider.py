@@ -17,7 +17,7 @@ from extauthz.model.decision import Gate
 from extauthz.model.identity import ApiKey
 from extauthz.model.lifecycle import LifecycleRecord
 from extauthz.pipeline import Authenticator, Pipeline, RuleBook
-from extauthz.ports import Charger, Lookup
+from extauthz.ports import Charger, LocalCounter, Lookup
 from extauthz.routing import RouteKind, RouteRule, RouteTable
 from extauthz.telemetry.metrics import Metrics
 
@@ -34,7 +34,7 @@ class Lookups:
         lifecycle: Lookup[str, LifecycleRecord | None],
         billing: Lookup[str, BillingRecord | None],
         charger: Charger,
-        local: Charger | None = None,
+        local: LocalCounter | None = None,
     ) -> None:
         self.credentials = credentials
         self.lifecycle = lifecycle

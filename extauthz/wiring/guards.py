@@ -11,8 +11,9 @@ from extauthz.config.providers import BillingConfig, CredentialsConfig, Lifecycl
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.identity import ApiKey
 from extauthz.model.lifecycle import LifecycleRecord, LifecycleState
-from extauthz.ports import CacheResult, CircuitState, ProtectionProvider, ProviderObserver
-from extauthz.providers.memory_protection import MemoryProtection
+from extauthz.ports import CircuitState, ProtectionProvider
+from extauthz.providers.local_handover import HandOver
+from extauthz.providers.local_protection import LocalProtection
 from extauthz.resilience.breaker import Breaker
 from extauthz.resilience.charge import ChargeGuard
 from extauthz.resilience.guard import Guard
@@ -31,22 +32,21 @@ ProviderConfig = CredentialsConfig | LifecycleConfig | BillingConfig | Protectio
 class Guards:
     """The guarded providers, and by name the breakers and watches of all of them.
 
-    `local` counts in process, in `local_counts`, where protection's provider, which is somewhere else, can't; None where it is
-    in process itself.
+    `local` counts in process where protection's provider, which is somewhere else, can't; None where it is in process itself.
     """
 
     credentials: Guard[str, ApiKey | None]
     lifecycle: Guard[str, LifecycleRecord | None]
     billing: Guard[str, BillingRecord | None]
     protection: ChargeGuard
-    local: ChargeGuard | None
-    local_counts: MemoryProtection
+    local: LocalProtection | None
     breakers: Mapping[str, Breaker]
     watches: Mapping[str, Watch]
 
     def forget_limits(self, tenant_id: str | None) -> None:
         """Forget what this process itself remembers of the limits of one tenant, or of all for None."""
-        self.local_counts.clear_now(tenant_id)
+        if self.local is not None:
+            self.local.clear(tenant_id)
         if tenant_id is None:
             self.protection.clear()
         else:
@@ -63,21 +63,20 @@ def build_guards(config: Config, backends: Backends, metrics: Metrics, running: 
         "billing": _breaker("billing", providers.billing, watches),
         "protection": _breaker("protection", providers.protection, watches),
     }
-    local_counts = MemoryProtection()
+    local = None if backends.protection.in_process else LocalProtection()
     guards = Guards(
         credentials=_credentials(providers.credentials, backends, breakers, watches),
         lifecycle=_lifecycle(providers.lifecycle, backends, breakers, watches),
         billing=_billing(providers.billing, backends, breakers, watches),
-        protection=_protection(
-            providers.protection, backends.protection, breakers["protection"], watches["protection"]
-        ),
-        local=None if backends.protection.in_process else _local(providers.protection, local_counts),
-        local_counts=local_counts,
+        protection=_protection(providers.protection, backends.protection, breakers, watches, local),
+        local=local,
         breakers=breakers,
         watches=watches,
     )
     for guard in (guards.credentials, guards.lifecycle, guards.billing, guards.protection):
         running.push_async_callback(guard.close)
+    if local is not None:
+        _hand_over(local, backends.protection, breakers["protection"], running)
     return guards
 
 
@@ -130,7 +129,14 @@ def _billing(
     config: BillingConfig, backends: Backends, breakers: Mapping[str, Breaker], watches: Mapping[str, Watch]
 ) -> Guard[str, BillingRecord | None]:
     given = config.cache
-    cache = CachePolicy(ttl=given.ttl, max_stale=given.max_stale, max_entries=given.max_entries)
+    # Of many tenants a billing system may have no record: None is an answer there, and means TRIAL.
+    cache = CachePolicy(
+        ttl=given.ttl,
+        max_stale=given.max_stale,
+        max_entries=given.max_entries,
+        max_negatives=given.max_entries,
+        refresh_negatives=True,
+    )
     return Guard(
         operation="find_billing",
         load=backends.stores.billing.find_billing,
@@ -147,30 +153,24 @@ def _billing_denies(record: BillingRecord | None) -> bool:
 
 
 def _protection(
-    config: ProtectionConfig, provider: ProtectionProvider, breaker: Breaker, observer: ProviderObserver
+    config: ProtectionConfig,
+    provider: ProtectionProvider,
+    breakers: Mapping[str, Breaker],
+    watches: Mapping[str, Watch],
+    local: LocalProtection | None,
 ) -> ChargeGuard:
-    policy = ChargePolicy(timeout=config.timeout, max_in_flight=_in_flight(config))
-    return ChargeGuard(provider=provider, policy=policy, breaker=breaker, observer=observer, clock=time.monotonic)
+    return ChargeGuard(
+        provider=provider,
+        policy=ChargePolicy(timeout=config.timeout, max_in_flight=_in_flight(config)),
+        breaker=breakers["protection"],
+        observer=watches["protection"],
+        clock=time.monotonic,
+        learn=None if local is None else local.learn,
+    )
 
 
-class _Unobserved:
-    """What is counted in process is no call of the provider, and not counted as one."""
-
-    def called(self, operation: str, seconds: float, *, answered: bool) -> None:
-        """Nothing."""
-
-    def refused(self, operation: str) -> None:
-        """Nothing."""
-
-    def cache(self, result: CacheResult) -> None:
-        """Nothing."""
-
-    def circuit(self, state: CircuitState) -> None:
-        """Nothing."""
-
-
-def _local(config: ProtectionConfig, counts: MemoryProtection) -> ChargeGuard:
-    given, observer = config.breaker, _Unobserved()
-    policy = BreakerPolicy(failures=given.failures, window=given.window, reset=given.reset)
-    breaker = Breaker(provider="protection", policy=policy, clock=time.monotonic, observer=observer)
-    return _protection(config, counts, breaker, observer)
+def _hand_over(local: LocalProtection, store: ProtectionProvider, breaker: Breaker, running: AsyncExitStack) -> None:
+    """The store is told what was counted in its place, from now until the end; that is before its guard closes."""
+    handover = HandOver(local=local, store=store, answers=lambda: breaker.state is CircuitState.CLOSED)
+    handover.start()
+    running.push_async_callback(handover.close)

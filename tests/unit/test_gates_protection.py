@@ -256,18 +256,54 @@ async def test_the_day_quota_is_not_enforced_by_what_is_counted_in_process() -> 
     bench = Bench(on_failure=OnFailure.LOCAL, local=local)
     bench.charger.outage = Unavailable(FallbackReason.TIMEOUT)
     ruling = await bench.judge()
-    assert ruling.denial is None
-    assert local.charges[0].limits.max_requests_per_day is None
-    assert local.charges[0].blocking == {RATE, BURST, COST}
+    assert (ruling.denial, ruling.report.source) == (None, Source.LOCAL)
 
 
-async def test_where_counting_in_process_fails_too_on_failure_says_what_holds() -> None:
+@pytest.mark.parametrize("asked", [True, False])
+async def test_who_counts_in_process_is_told_whether_the_provider_may_have_counted_it_too(asked: bool) -> None:  # noqa: FBT001 - a parameter of the test
     local = FakeCharger()
-    local.outage = Unavailable(FallbackReason.ERROR)
-    bench = Bench(on_failure=OnFailure.LOCAL, local=local)
+    bench = Bench(local=local)
+    bench.charger.outage = Unavailable(FallbackReason.BUDGET, asked=asked)
+    await bench.judge()
+    assert local.asked == [asked]
+
+
+@pytest.mark.parametrize("dimension", [RATE, BURST, COST])
+async def test_in_shadow_what_is_counted_in_process_is_charged_in_full_and_only_reported(dimension: Dimension) -> None:
+    local = FakeCharger(over(dimension))
+    bench = Bench(mode=Mode.SHADOW, on_failure=OnFailure.LOCAL, local=local)
+    bench.charger.outage = Unavailable(FallbackReason.CIRCUIT_OPEN)
+    ruling = await bench.judge()
+    assert ruling.denial is None
+    assert ruling.report.shadow is not None
+    assert (ruling.report.shadow.reason, ruling.report.source) == (REASONS[dimension], Source.LOCAL)
+    assert local.consumed == local.charges
+
+
+async def test_warn_lets_through_what_is_counted_in_process_too() -> None:
+    local = FakeCharger(over(RATE), over(COST))
+    actions = Actions(rate=Outcome.WARN, cost=Outcome.WARN)
+    bench = Bench(on_failure=OnFailure.LOCAL, local=local, actions=actions)
     bench.charger.outage = Unavailable(FallbackReason.TIMEOUT)
-    made = (await bench.judge()).report
-    assert (made.verdict, made.source, made.fallback) == ("allow", Source.DEFAULT, FallbackReason.ERROR)
+    ruling = await bench.judge()
+    assert (ruling.denial, ruling.warnings, ruling.report.verdict) == (None, (RATE, COST), "warn")
+    assert local.consumed == local.charges
+
+
+async def test_an_explanation_consumes_nothing_in_process_either() -> None:
+    local = FakeCharger()
+    bench = Bench(on_failure=OnFailure.LOCAL, local=local)
+    bench.charger.outage = Unavailable(FallbackReason.CIRCUIT_OPEN)
+    ruling = await bench.judge(terms(commit=False))
+    assert (ruling.report.source, local.consumed) == (Source.LOCAL, [])
+
+
+async def test_the_client_sees_the_rate_as_it_is_counted_in_process() -> None:
+    local = FakeCharger()
+    local.rate = RateStatus(limit=60, remaining=59, reset_us=1_000_000)
+    bench = Bench(on_failure=OnFailure.LOCAL, local=local)
+    bench.charger.outage = Unavailable(FallbackReason.CIRCUIT_OPEN)
+    assert (await bench.judge()).rate == local.rate
 
 
 async def test_actions_may_change_while_running() -> None:
