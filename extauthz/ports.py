@@ -44,6 +44,7 @@ __all__ = [
     "AuditTrail",
     "BillingProvider",
     "BillingStore",
+    "BlockedList",
     "CacheControl",
     "CacheResult",
     "ChangeLog",
@@ -281,6 +282,16 @@ class ReplicaLeases(Protocol):
 
     async def replicas_behind(self, seq: int) -> Sequence[str]:
         """The replicas with a live lease that have not seen the change `seq`."""
+
+
+class BlockedList(Protocol):
+    """Tells which tenants are not ACTIVE, without being asked for each of them. A provider may have it or not."""
+
+    async def blocked_tenants(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord]]:
+        """Tenants that are not ACTIVE with an id above `after`, in the order of their ids, at most `limit`.
+
+        A record that can't be read is left out.
+        """
 
 
 CHANGES_KEPT: Final = 3600.0

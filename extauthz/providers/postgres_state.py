@@ -11,7 +11,14 @@ from extauthz.model.identity import ApiKey, KeyUse
 from extauthz.model.lifecycle import AuditRecord, Change, LifecycleRecord, Tenant
 from extauthz.providers import rules, state_rows
 from extauthz.providers.postgres_text import is_storable, kept, lower_bound
-from extauthz.providers.state_rows import AUDIT_COLUMNS, KEY_COLUMNS, TENANT_COLUMNS, Row
+from extauthz.providers.state_rows import (
+    AUDIT_COLUMNS,
+    BLOCKED_COLUMNS,
+    IS_BLOCKED,
+    KEY_COLUMNS,
+    TENANT_COLUMNS,
+    Row,
+)
 
 FIND_LIFECYCLE: Final = "SELECT state, onboarding FROM extauthz.tenants WHERE tenant_id = $1"
 FIND_BILLING: Final = "SELECT state, plan_id FROM extauthz.billing WHERE tenant_id = $1"
@@ -21,6 +28,9 @@ _GET_TENANTS: Final = f"SELECT {TENANT_COLUMNS} FROM extauthz.tenants WHERE tena
 _LIST_TENANTS: Final = f"""
     SELECT {TENANT_COLUMNS} FROM extauthz.tenants WHERE tenant_id > $1 ORDER BY tenant_id LIMIT $2
 """  # noqa: S608 - a constant of ours
+_BLOCKED: Final = f"""
+    SELECT {BLOCKED_COLUMNS} FROM extauthz.tenants WHERE tenant_id > $1 AND {IS_BLOCKED} ORDER BY tenant_id LIMIT $2
+"""  # noqa: S608 - constants of ours
 _ADD_TENANTS: Final = f"""
     INSERT INTO extauthz.tenants ({TENANT_COLUMNS})
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::float8[])
@@ -105,6 +115,14 @@ async def list_tenants(connection: asyncpg.Connection, after: str, limit: int) -
     """Tenants in the order of their ids, byte by byte."""
     rows = await connection.fetch(_LIST_TENANTS, lower_bound(after), max(0, limit))
     return tuple(state_rows.tenant(tuple(row)) for row in rows)
+
+
+async def blocked_tenants(
+    connection: asyncpg.Connection, after: str, limit: int
+) -> Sequence[tuple[str, LifecycleRecord]]:
+    """Tenants that are not ACTIVE, in the order of their ids, byte by byte."""
+    rows = await connection.fetch(_BLOCKED, lower_bound(after), max(0, limit))
+    return tuple(state_rows.blocked(tuple(row)) for row in rows)
 
 
 async def add_tenants(connection: asyncpg.Connection, tenants: Sequence[Tenant]) -> None:

@@ -116,6 +116,10 @@ class SqliteStore(SqliteShared):
         """Tenants with an id above `after` in the order of their ids, at most `limit`."""
         return await self._db.read(lambda db: sqlite_state.list_tenants(db, after, limit))
 
+    async def blocked_tenants(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord]]:
+        """Tenants that are not ACTIVE with an id above `after`, in the order of their ids, at most `limit`."""
+        return await self._db.read(lambda db: sqlite_state.blocked_tenants(db, after, limit))
+
     async def create_tenant(self, tenant: Tenant, change: Change, billing: BillingRecord | None = None) -> None:
         """Add a tenant, and its standing where one is given.
 

@@ -18,12 +18,23 @@ from extauthz.model.lifecycle import (
 )
 from extauthz.providers import rules, state_rows
 from extauthz.providers.sqlite_writing import Writing, one
-from extauthz.providers.state_rows import AUDIT_COLUMNS, PLAN_COLUMNS, TENANT_COLUMNS, Row
+from extauthz.providers.state_rows import (
+    AUDIT_COLUMNS,
+    BLOCKED_COLUMNS,
+    IS_BLOCKED,
+    PLAN_COLUMNS,
+    TENANT_COLUMNS,
+    Row,
+)
 
 FIND_LIFECYCLE: Final = "SELECT state, onboarding FROM tenants WHERE tenant_id = ?"
 FIND_BILLING: Final = "SELECT state, plan_id FROM billing WHERE tenant_id = ?"
 _GET_TENANT: Final = f"SELECT {TENANT_COLUMNS} FROM tenants WHERE tenant_id = ?"  # noqa: S608 - a constant of ours
 _LIST_TENANTS: Final = f"SELECT {TENANT_COLUMNS} FROM tenants WHERE tenant_id > ? ORDER BY tenant_id LIMIT ?"  # noqa: S608 - a constant
+_BLOCKED: Final = f"""
+    SELECT {BLOCKED_COLUMNS} FROM tenants WHERE tenant_id > ? AND typeof(tenant_id) = 'text' AND {IS_BLOCKED}
+    ORDER BY tenant_id LIMIT ?
+"""  # noqa: S608 - constants of ours
 _ADD_TENANT: Final = f"INSERT INTO tenants ({TENANT_COLUMNS}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608 - a constant of ours
 _PUT_BILLING: Final = "INSERT OR REPLACE INTO billing (tenant_id, state, plan_id) VALUES (?, ?, ?)"
 _HISTORY: Final = f"SELECT {AUDIT_COLUMNS} FROM audit WHERE tenant_id = ? ORDER BY id"  # noqa: S608 - a constant of ours
@@ -59,6 +70,11 @@ def get_tenant(connection: sqlite3.Connection, tenant_id: str) -> Tenant | None:
 def list_tenants(connection: sqlite3.Connection, after: str, limit: int) -> Sequence[Tenant]:
     """Tenants in the order of their ids."""
     return tuple(map(state_rows.tenant, connection.execute(_LIST_TENANTS, (after, limit))))
+
+
+def blocked_tenants(connection: sqlite3.Connection, after: str, limit: int) -> Sequence[tuple[str, LifecycleRecord]]:
+    """Tenants that are not ACTIVE, in the order of their ids."""
+    return tuple(map(state_rows.blocked, connection.execute(_BLOCKED, (after, limit))))
 
 
 def create_tenant(writing: Writing, tenant: Tenant, change: Change, billing: BillingRecord | None) -> None:

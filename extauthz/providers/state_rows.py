@@ -19,6 +19,9 @@ _SHOWN: Final = 40
 """Characters of a wrong value that an error shows."""
 
 TENANT_COLUMNS: Final = "tenant_id, name, state, onboarding, created_at"
+BLOCKED_COLUMNS: Final = "tenant_id, state, onboarding"
+IS_BLOCKED: Final = "state IN ('SUSPENDED', 'TERMINATED', 'ARCHIVED') AND onboarding IN ('PENDING', 'COMPLETE')"
+"""Which tenants are not ACTIVE; a row that can't be read is of none of them."""
 KEY_COLUMNS: Final = (
     "key_id, tenant_id, secret_hash, mac_pepper, hash_pepper, scopes, created_at, expires_at, last_used_at, revoked_at"
 )
@@ -33,6 +36,11 @@ def lifecycle_record(whose: str, state: object, onboarding: object) -> Lifecycle
         InvalidRecord: a word is not one of ours.
     """
     return LifecycleRecord(state=_word(LifecycleState, state, whose), onboarding=_word(Onboarding, onboarding, whose))
+
+
+def blocked(row: Row) -> tuple[str, LifecycleRecord]:
+    """A row of BLOCKED_COLUMNS of which IS_BLOCKED holds."""
+    return str(row[0]), lifecycle_record(f"tenant {row[0]!r}", row[1], row[2])
 
 
 def lifecycle_state(whose: str, state: object) -> LifecycleState:

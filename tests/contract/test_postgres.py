@@ -1,11 +1,12 @@
 """PostgreSQL against the contracts that every store has to pass (BILLING-005, OBSERVE-005), on a real server."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from extauthz.ports import EventStore
 from extauthz.providers.postgres import PostgresStore
 from extauthz.providers.postgres_events import PostgresEvents
+from extauthz.testing.contracts_blocked import BlockedListContract
 from extauthz.testing.contracts_changes import ONE, TWO, SharedStore, SharedStoreContract
 from extauthz.testing.contracts_events import EventStoreContract
 from extauthz.testing.contracts_stores import StoreContract
@@ -22,12 +23,15 @@ async def opened(url: str, replica: str = "") -> AsyncIterator[PostgresStore]:
         await store.close()
 
 
-class TestBilling005PostgresStore(StoreContract):
+class TestBilling005PostgresStore(StoreContract, BlockedListContract):
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[PostgresStore]:
         with shared().database() as url:
             async with opened(url) as store:
                 yield store
+
+    def listing(self) -> AbstractAsyncContextManager[PostgresStore]:
+        return self.opened()
 
 
 class TestOffboard006TwoStoresOnPostgres(SharedStoreContract):

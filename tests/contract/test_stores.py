@@ -1,12 +1,13 @@
 """BILLING-005: every store passes the same contract as every other."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from extauthz.providers.memory import MemoryStore
 from extauthz.providers.sqlite import SqliteStore
+from extauthz.testing.contracts_blocked import BlockedListContract
 from extauthz.testing.contracts_changes import ONE, TWO, SharedStoreContract
 from extauthz.testing.contracts_stores import StoreContract
 
@@ -22,7 +23,7 @@ class TestBilling005MemoryStore(StoreContract):
             await store.close()
 
 
-class TestBilling005SqliteStore(StoreContract, SharedStoreContract):
+class TestBilling005SqliteStore(StoreContract, SharedStoreContract, BlockedListContract):
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[SqliteStore]:
         with TemporaryDirectory() as directory:
@@ -32,6 +33,9 @@ class TestBilling005SqliteStore(StoreContract, SharedStoreContract):
                 yield store
             finally:
                 await store.close()
+
+    def listing(self) -> AbstractAsyncContextManager[SqliteStore]:
+        return self.opened()
 
     @asynccontextmanager
     async def opened_twice(self) -> AsyncIterator[tuple[SqliteStore, SqliteStore]]:
