@@ -6,15 +6,21 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from extauthz.admin import AdminServices
+from extauthz.admin import AdminServices, Operations
 from extauthz.authn import ApiKeyMint, PepperBook
 from extauthz.changes import BillingChanges, Caches, Desk, KeyChanges, Stores, TenantChanges
+from extauthz.changes.audit import OperationTrail
+from extauthz.changes.breakers import BreakerChanges
+from extauthz.changes.bypass import BypassChanges
+from extauthz.changes.caches import CacheChanges
 from extauthz.changes.imports import TenantImports
 from extauthz.changes.limits import LimitChanges
+from extauthz.gates.base import GateControl
 from extauthz.model.billing import BillingRecord, Limits, Plan, PlanBook, Tier
-from extauthz.model.decision import Decision
+from extauthz.model.decision import FAIL_OPEN_GATES, Decision
 from extauthz.model.identity import Actor, ActorType
 from extauthz.model.lifecycle import Change, LifecycleRecord, LifecycleState, Onboarding, Tenant, Transition
+from extauthz.ports import CacheResult, CircuitState
 from extauthz.providers.memory import MemoryStore
 from extauthz.providers.memory_protection import MemoryProtection
 from extauthz.testing.fakes import FakeLookup, RecordingSink
@@ -60,6 +66,22 @@ class Deaf:
 
     def transition_failed(self, reason: str) -> None:
         """Nothing to keep."""
+
+
+class Unheard:
+    """A `ProviderObserver` that nobody reads."""
+
+    def called(self, operation: str, seconds: float, *, answered: bool) -> None:
+        """Nothing."""
+
+    def refused(self, operation: str) -> None:
+        """Nothing."""
+
+    def cache(self, result: CacheResult) -> None:
+        """Nothing."""
+
+    def circuit(self, state: CircuitState) -> None:
+        """Nothing."""
 
 
 class Hung:
@@ -139,6 +161,7 @@ class Office:
             keys=KeyChanges(desk),
             limits=LimitChanges(desk, protection=protection),
             imports=TenantImports(desk),
+            operations=_operations(desk),
             stores=self.stores(),
             lifecycle_lookup=lifecycle or FakeLookup({"acme": ACTIVE}),
             billing_lookup=FakeLookup[str, BillingRecord](),
@@ -156,6 +179,19 @@ class Office:
             provider_timeout=provider_timeout,
             answer_timeout=answer_timeout,
         )
+
+
+def _operations(desk: Desk) -> Operations:
+    """Of a service without circuits and caches, whose gates can be bypassed."""
+    trail = OperationTrail(desk)
+    controls = {gate: GateControl(gate) for gate in FAIL_OPEN_GATES}
+    return Operations(
+        breakers=BreakerChanges(desk, trail, breakers={}, wall=time.time),
+        caches=CacheChanges(trail, {}),
+        bypass=BypassChanges(
+            desk, trail, controls=controls, by_environment={}, told=lambda _gate, _active: None, wall=time.time
+        ),
+    )
 
 
 async def _explain(_tenant: str, _method: str, _path: str) -> Decision:

@@ -2,6 +2,6 @@
 
 from extauthz.admin.app import build_app
 from extauthz.admin.server import AdminServer
-from extauthz.admin.services import AdminAccess, AdminServices, ComponentHealth, LastReload
+from extauthz.admin.services import AdminAccess, AdminServices, ComponentHealth, LastReload, Operations
 
-__all__ = ["AdminAccess", "AdminServer", "AdminServices", "ComponentHealth", "LastReload", "build_app"]
+__all__ = ["AdminAccess", "AdminServer", "AdminServices", "ComponentHealth", "LastReload", "Operations", "build_app"]

@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from extauthz.admin import explain, health, imports, keys, limits, tenants
+from extauthz.admin import breakers, bypass, caches, explain, health, imports, keys, limits, tenants
 from extauthz.admin.access import answers_in_time, bodies_in_time, errors_as_json, only_the_allowed
 from extauthz.admin.query import only_known_parameters
 from extauthz.admin.services import SERVICES, AdminAccess, AdminServices
@@ -25,6 +25,6 @@ def build_app(services: AdminServices, access: AdminAccess) -> web.Application:
         client_max_size=MAX_BODY,
     )
     app[SERVICES] = services
-    for noun in (health, imports, tenants, keys, limits, explain):
+    for noun in (health, imports, tenants, keys, limits, breakers, caches, bypass, explain):
         app.add_routes(noun.routes)
     return app

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from extauthz.admin.answers import answer, rfc3339
-from extauthz.admin.services import SERVICES, LastReload
+from extauthz.admin.services import SERVICES, AdminServices, LastReload
+from extauthz.admin.views import bypass_end
 
 routes = web.RouteTableDef()
 
@@ -26,11 +27,12 @@ async def readyz(request: web.Request) -> web.Response:
 
 @routes.get("/health")
 async def health(request: web.Request) -> web.Response:
-    """Each provider: status, breaker, class of the last error, latency; what the last reload came to.
+    """Each provider: status, breaker, class of the last error, latency; what is set by hand; what the last reload came to.
 
     Always 200: a degraded service does its work.
     """
-    components = request.app[SERVICES].components()
+    services = request.app[SERVICES]
+    components = services.components()
     degraded = any(component.status != "ok" for component in components.values())
     shown = {
         name: {
@@ -42,7 +44,16 @@ async def health(request: web.Request) -> web.Response:
         for name, component in components.items()
     }
     content = {"status": "degraded" if degraded else "ok", "components": shown}
-    return answer(content | {"last_reload": _reload(request.app[SERVICES].last_reload())})
+    return answer(content | _by_hand(services) | {"last_reload": _reload(services.last_reload())})
+
+
+def _by_hand(services: AdminServices) -> dict[str, object]:
+    """The gates that are bypassed, with the end (None: there is none); the circuits that somebody opened, untried since."""
+    bypasses, now = services.operations.bypass.all(), services.wall()
+    return {
+        "bypassed": {bypass.gate.value: bypass_end(bypass, now) for bypass in bypasses if bypass.active},
+        "opened_by_hand": sorted(services.operations.breakers.opened_by_hand),
+    }
 
 
 def _reload(last: LastReload | None) -> Mapping[str, object] | None:

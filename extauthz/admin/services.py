@@ -7,6 +7,9 @@ from typing import Final
 from aiohttp import web
 
 from extauthz.changes import BillingChanges, KeyChanges, Stores, TenantChanges
+from extauthz.changes.breakers import BreakerChanges
+from extauthz.changes.bypass import BypassChanges
+from extauthz.changes.caches import CacheChanges
 from extauthz.changes.imports import TenantImports
 from extauthz.changes.limits import LimitChanges
 from extauthz.model.billing import BillingRecord, PlanBook
@@ -61,6 +64,15 @@ class AdminAccess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """What an operator does to the running service itself, where no store is changed."""
+
+    breakers: BreakerChanges
+    caches: CacheChanges
+    bypass: BypassChanges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdminServices:
     """The parts that the handlers call.
 
@@ -77,6 +89,7 @@ class AdminServices:
     keys: KeyChanges
     limits: LimitChanges
     imports: TenantImports
+    operations: Operations
     stores: Stores
     lifecycle_lookup: Lookup[str, LifecycleRecord | None]
     billing_lookup: Lookup[str, BillingRecord | None]

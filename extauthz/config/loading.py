@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from pydantic import ValidationError
 
 from extauthz.config.advice import advice_on, warnings_of
+from extauthz.config.bypass import bypass_problems, bypass_warnings
 from extauthz.config.checks import Clash, clashes
 from extauthz.config.document import Document, Value, read_file
 from extauthz.config.environment import from_environment, from_flags, lay_over
@@ -64,6 +65,7 @@ def load(
         problems.append(Problem(text=_EMPTY, origin=default))
     origins = {path: origin for path, origin in document.origins.items() if path}
     problems += _overrides(tree, origins, env or {}, flags or {})
+    problems += bypass_problems(env or {})
     config, faults = _validate(tree)
     problems += [_located(fault, origins, default) for fault in faults]
     if config is None or problems:
@@ -71,7 +73,7 @@ def load(
     return Loaded(
         config=config,
         warnings=tuple(_located(warning, origins, default) for warning in warnings_of(config)),
-        advice=tuple(_located(advice, origins, default) for advice in advice_on(config)),
+        advice=(*bypass_warnings(env or {}), *(_located(advice, origins, default) for advice in advice_on(config))),
         sources={path_text(path): origin for path, origin in origins.items()},
     )
 

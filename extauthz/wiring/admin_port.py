@@ -4,7 +4,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import Final
 
-from extauthz.admin import AdminAccess, AdminServer, AdminServices, ComponentHealth, build_app
+from extauthz.admin import AdminAccess, AdminServer, AdminServices, ComponentHealth, Operations, build_app
 from extauthz.changes import BillingChanges, Desk, KeyChanges, TenantChanges
 from extauthz.changes.imports import TenantImports
 from extauthz.changes.limits import LimitChanges
@@ -44,6 +44,7 @@ def admin_services(
     pipeline: Pipeline,
     desk: Desk,
     tenants: TenantChanges,
+    operations: Operations,
     guards: Guards,
     backends: Backends,
     metrics: Metrics,
@@ -61,6 +62,7 @@ def admin_services(
         keys=KeyChanges(desk),
         limits=LimitChanges(desk, protection=backends.protection, forget_refused=guards.forget_limits),
         imports=TenantImports(desk),
+        operations=operations,
         stores=backends.stores,
         lifecycle_lookup=guards.lifecycle,
         billing_lookup=guards.billing,

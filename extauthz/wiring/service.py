@@ -10,6 +10,7 @@ import uuid_utils
 from extauthz.authn import ApiKeyMint, KeyUses, Refusals
 from extauthz.changes import Caches, Desk, TenantChanges
 from extauthz.config import Config, ServerConfig, admin_token
+from extauthz.config.bypass import bypass_warning, bypassed_gates
 from extauthz.pipeline import Pipeline
 from extauthz.ports import EventSink
 from extauthz.server.check import Checker
@@ -23,10 +24,10 @@ from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.metrics_rpc import CODES
 from extauthz.wiring.admin_port import admin_services, start_admin
 from extauthz.wiring.backends import Backends, open_backends
-from extauthz.wiring.circuits import tell_circuits
 from extauthz.wiring.decider import Lookups, build_pipeline
 from extauthz.wiring.guards import Guards, build_guards
 from extauthz.wiring.live import Live
+from extauthz.wiring.operations import start_operations
 from extauthz.wiring.recording import start_events
 from extauthz.wiring.rehearsal import rehearsal_of
 from extauthz.wiring.sharing import count_alone, follow_changes, replica_name, replicas_of
@@ -47,19 +48,19 @@ class Service:
 async def service(config: Config, env: Mapping[str, str]) -> AsyncIterator[Service]:
     """Run the service for as long as the context lasts. Leaving drains it: NOT_SERVING first, events flushed last.
 
-    `env` is where the secrets are (`EXTAUTHZ_PEPPER`, `EXTAUTHZ_ADMIN_TOKEN`). Entered once it serves.
+    `env` is where the secrets are (`EXTAUTHZ_PEPPER`, `EXTAUTHZ_ADMIN_TOKEN`) and the bypasses (`BILLING_BYPASS`). Entered once
+    it serves.
 
     Raises:
-        ConfigError: a secret is missing or not usable.
+        ConfigError: a secret is missing or not usable, or a bypass is not understood.
         ExtauthzError: it can't listen where it should, or a database is not ours.
     """
     async with AsyncExitStack() as running:
-        token = admin_token(config.admin, env)
+        token, bypassed = admin_token(config.admin, env), bypassed_gates(env)
         metrics = Metrics(_deadlines(config))
         backends = await open_backends(config, env, replica_name(), metrics, running)
         events = await start_events(config.providers.events, backends.events, metrics, running)
         guards = build_guards(config, backends, metrics, running)
-        tell_circuits(guards.breakers, events)
         lag = _measure_lag(metrics, running)
         refusals = Refusals(clock=time.monotonic)
         pipeline = await _pipeline(config, backends, guards, refusals, metrics, running)
@@ -67,10 +68,11 @@ async def service(config: Config, env: Mapping[str, str]) -> AsyncIterator[Servi
         server = _grpc_server(config.server, checker, metrics)
         desk = _desk(backends, guards, refusals, events, metrics)
         running.push_async_callback(desk.close)
+        operations = start_operations(config.providers, bypassed, pipeline, desk, guards, refusals, metrics, running)
         tenants = TenantChanges(desk, replicas_of(backends.stores, backends.replica))
         await follow_changes(desk, tenants, backends.replica, running)
         live = _live(config, pipeline, checker, guards, metrics, events)
-        services = admin_services(live, pipeline, desk, tenants, guards, backends, metrics, server, lag)
+        services = admin_services(live, pipeline, desk, tenants, operations, guards, backends, metrics, server, lag)
         admin = await start_admin(config, services, token, running)
         await server.start()
         running.push_async_callback(server.stop)
@@ -84,6 +86,7 @@ async def service(config: Config, env: Mapping[str, str]) -> AsyncIterator[Servi
             admin_port=admin.port,
             warnings=(
                 *backends.peppers.warnings,
+                *map(bypass_warning, bypassed),
                 *await count_alone(backends.stores, backends.protection, backends.replica),
             ),
         )
