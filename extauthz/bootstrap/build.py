@@ -11,7 +11,7 @@ from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceM
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import DownstreamConnectionsConfig
 from envoy_data_plane.google.protobuf import Any
 
-from extauthz.bootstrap.clusters import check_cluster, upstream_cluster
+from extauthz.bootstrap.clusters import MAX_CHECKS, check_cluster, upstream_cluster
 from extauthz.bootstrap.listener import Edge, listener
 from extauthz.bootstrap.parts import address
 
@@ -23,6 +23,7 @@ class BootstrapOptions:
     """What differs between deployments; the rest is the hardened set-up. Addresses are `host:port` or `unix:/path`.
 
     `checks` are the gRPC ports of this service, one per worker. `timeout` is how long Envoy waits for a check, in seconds.
+    `max_checks` is how many checks the service answers at once (`server.max_checks`): what is beyond is refused by Envoy.
     `cors_origin` is the one origin whose pages may call the API.
     """
 
@@ -31,6 +32,7 @@ class BootstrapOptions:
     checks: tuple[str, ...] = ("127.0.0.1:9191",)
     upstream: str = "127.0.0.1:8080"
     timeout: float = 1.0
+    max_checks: int = MAX_CHECKS
     cors_origin: str = "https://app.example.com"
 
 
@@ -43,7 +45,7 @@ def build(options: BootstrapOptions | None = None) -> Bootstrap:
         overload_manager=_overload_manager(),
         static_resources=BootstrapStaticResources(
             listeners=[listener(edge)],
-            clusters=[check_cluster(wanted.checks), upstream_cluster(wanted.upstream)],
+            clusters=[check_cluster(wanted.checks, wanted.max_checks), upstream_cluster(wanted.upstream)],
         ),
     )
 

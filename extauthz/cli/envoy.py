@@ -52,6 +52,7 @@ def bootstrap(file: Path | None, listen: str, envoy_admin: str, upstream: str) -
         upstream=upstream,
         checks=(_seen_from_here(server.listen),),
         timeout=server.budget,
+        max_checks=server.max_checks,
     )
     click.echo(to_yaml(options), nl=False)
 

@@ -139,4 +139,4 @@ def _breakers(part: Part) -> Iterator[Finding]:
         )
     for name in ("max_requests", "max_pending_requests"):
         if not first.get(name).is_there:
-            yield first.lacks(f"set circuit_breakers.thresholds {name} (2048): overload is shed by it")
+            yield first.lacks(f"set circuit_breakers.thresholds {name} (1152): overload is shed by it")

@@ -51,3 +51,10 @@ def validate(file: Path) -> None:
         [str(envoy_binary()), "--mode", "validate", "-c", str(file)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("max_checks", "most"), [(1024, 1152), (256, 288), (1, 2)])
+def test_envoys_limits_lie_a_little_above_the_services_own(max_checks: int, most: int) -> None:
+    tree = to_dict(build(BootstrapOptions(max_checks=max_checks)))
+    (limits,) = tree["static_resources"]["clusters"][0]["circuit_breakers"]["thresholds"]
+    assert (limits["max_requests"], limits["max_pending_requests"]) == (most, most)

@@ -95,7 +95,7 @@ CHANGES: dict[str, tuple[Callable[[Tree], object], str]] = {
     ),
     "no bound on requests": (
         lambda t: cluster(t)["circuit_breakers"]["thresholds"][0].pop("max_requests"),
-        "max_requests (2048)",
+        "max_requests (1152)",
     ),
     "another cluster": (lambda t: cluster(t).update(name="other"), "the cluster 'extauthz' that ext_authz asks is not"),
 }
