@@ -5,15 +5,15 @@ Rate and burst are not in it: they are full again before a process is.
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
+from extauthz.providers import whole_file
+from extauthz.providers.file_lock import FileLock, remove_drafts
 from extauthz.providers.memory_protection import MemoryProtection
-from extauthz.providers.memory_protection_file import Content, Damaged, head, lines, parsed, replace
-from extauthz.providers.memory_protection_lock import FileLock, remove_drafts
+from extauthz.providers.memory_protection_file import Content, head, parsed
+from extauthz.providers.whole_file import Damaged, lines
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,6 @@ CLOSE_PATIENCE: Final = 5.0
 
 SLICE: Final = 1000
 """Rows made into text in one turn of the event loop: well below a millisecond."""
-
-DAMAGED: Final = ".damaged"
 
 _ANOTHERS: Final = (
     "day counts in %s are kept by another process: until it ends they are neither read nor written here, and what is counted here"
@@ -131,7 +129,7 @@ class ProtectionSnapshot:
     async def _write(self) -> None:
         changes = self._provider.changes
         parts = [part async for part in self._parts()]
-        await _in_thread(lambda: replace(self._path, parts))
+        await _in_thread(lambda: whole_file.replace(self._path, parts))
         if self._failing:
             log.warning("day counts are written to %s again", self._path)
         self._failing = False
@@ -153,7 +151,7 @@ class ProtectionSnapshot:
     def _read(self) -> Content | None:
         """What the file holds; None where there is none, or none that can be used."""
         try:
-            return parsed(self._path.read_bytes())
+            return parsed(whole_file.read(self._path))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -163,34 +161,9 @@ class ProtectionSnapshot:
         return None
 
     def _move_aside(self, error: Damaged) -> None:
-        aside = self._path.with_name(self._path.name + DAMAGED)
+        aside = whole_file.move_aside(self._path)
         log.error("%s is damaged (%s): moved to %s, today is counted from nothing", self._path, error, aside)
-        with suppress(OSError):
-            self._path.replace(aside)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """What `work` gives, done on a thread that does not keep the process from ending where the disk hangs."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(error: Exception | None, value: list[T]) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(value[0])
-        else:
-            future.set_exception(error)
-
-    def run() -> None:
-        error: Exception | None = None
-        value: list[T] = []
-        try:
-            value.append(work())
-        except Exception as caught:  # noqa: BLE001 - it is raised where it is awaited
-            error = caught
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, error, value)
-
-    threading.Thread(target=run, name="protection-snapshot", daemon=True).start()
-    return await future
+    return await whole_file.in_thread(work, "protection-snapshot")

@@ -18,8 +18,8 @@ import pytest
 from extauthz.errors import IdempotencyConflict
 from extauthz.model.billing import Limits
 from extauthz.model.protection import CHARGED, Charge, Usage
+from extauthz.providers.file_lock import FileLock
 from extauthz.providers.memory_protection import MemoryProtection
-from extauthz.providers.memory_protection_lock import FileLock
 from extauthz.providers.memory_protection_snapshot import ProtectionSnapshot
 from extauthz.testing.contracts_protection import MicroTime
 
@@ -310,7 +310,7 @@ async def test_the_second_takes_over_although_it_has_counted_nothing(path: Path)
 KEEPS_THE_LOCK = """
 import sys, time
 from pathlib import Path
-from extauthz.providers.memory_protection_lock import FileLock
+from extauthz.providers.file_lock import FileLock
 lock = FileLock(Path(sys.argv[1]))
 print(lock.take(), flush=True)
 time.sleep(60)

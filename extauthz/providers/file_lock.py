@@ -1,4 +1,4 @@
-"""One process at a time has a file of day counts: two that wrote the same one would overwrite each other's.
+"""One process at a time has a file: two that wrote the same one would overwrite each other's.
 
 The file itself cannot be locked, because it is replaced as a whole; a file beside it is, which is empty and stays where it is.
 The lock ends with the process, however that ends.
@@ -41,7 +41,7 @@ class FileLock:
                 os.close(handle)
                 return False
             except OSError:
-                pass  # a file system without locks can keep nobody out: better counts that may be overwritten than none
+                pass  # a file system without locks can keep nobody out: better a file that may be overwritten than none
             self._handle = handle
         return True
 
