@@ -20,6 +20,9 @@ EVERY: Final = 1.0
 A_ROUND: Final = 500
 """Reports of one round at most: a few percent of a core."""
 
+TIDIED: Final = 2000
+"""Buckets that a round looks at, at most: those of an outage are gone a minute after it, also where nobody charges any more."""
+
 PATIENCE: Final = 2.0
 """Seconds that one report may take."""
 
@@ -82,6 +85,7 @@ class HandOver:
     async def _round(self) -> None:
         """Report until all is told, the store gives no answer, or it is enough for now."""
         costs = self._local.costs
+        self._local.tidy(TIDIED)
         for _ in range(A_ROUND):
             report = costs.next_report() if self._answers() else None
             if report is None:

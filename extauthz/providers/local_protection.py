@@ -93,6 +93,10 @@ class LocalProtection:
             elif over.dimension in _REFILLED and over.allowed:
                 self._learn_bucket(charge.tenant_id, over)
 
+    def tidy(self, most: int) -> None:
+        """Drop buckets that are full under every limit, `most` at once."""
+        self._drop_full(self._now(), most)
+
     def clear(self, tenant_id: str | None) -> None:
         """Forget one tenant, or all for None."""
         self.costs.clear(tenant_id)
@@ -136,7 +140,10 @@ class LocalProtection:
         self._buckets.move_to_end(tenant_id)
         if len(self._buckets) > self._most:
             self._buckets.popitem(last=False)
-        for _ in range(2):
+        self._drop_full(now, 2)
+
+    def _drop_full(self, now: int, most: int) -> None:
+        for _ in range(min(most, len(self._buckets))):
             eldest = next(iter(self._buckets.values()))
             if now - max(eldest.rate_at, eldest.burst_at) < RATE_PERIOD_US:
                 return
