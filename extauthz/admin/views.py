@@ -14,7 +14,7 @@ from extauthz.errors import NotFound
 from extauthz.gates.bypass import Bypass
 from extauthz.model.billing import BillingRecord, BillingState, Limits, from_micros
 from extauthz.model.deadline import Deadline
-from extauthz.model.decision import Decision, GateReport, Source
+from extauthz.model.decision import Decision, FallbackReason, GateReport, Source
 from extauthz.model.identity import ApiKey
 from extauthz.model.lifecycle import AuditRecord, LifecycleRecord, Tenant
 from extauthz.model.protection import Usage
@@ -30,15 +30,15 @@ DEFAULT_BILLING = BillingRecord(state=BillingState.TRIAL)
 
 
 async def tenant_view(services: AdminServices, tenant_id: str, *, fresh: bool) -> dict[str, object]:
-    """One tenant as the gates see it now. With `fresh` past the cache, to verify that look-ups work.
+    """One tenant as the gates see it now. With `fresh` past the cache, to verify that look-ups work; the answer fills it.
 
     Raises:
         NotFound: no such tenant.
         Refusal: 503, with `fresh`, where a look-up got no answer.
     """
     lifecycle, billing, tenant, usage = await asyncio.gather(
-        _look_up(services, services.lifecycle_lookup, tenant_id, fresh=fresh),
-        _look_up(services, services.billing_lookup, tenant_id, fresh=fresh),
+        _look_up(services, "lifecycle", services.lifecycle_lookup, tenant_id, fresh=fresh),
+        _look_up(services, "billing", services.billing_lookup, tenant_id, fresh=fresh),
         _if_known(services, services.stores.lifecycle.get_tenant(tenant_id)),
         _if_known(services, services.protection.usage(tenant_id)),
     )
@@ -57,16 +57,25 @@ async def tenant_view(services: AdminServices, tenant_id: str, *, fresh: bool) -
 
 
 async def _look_up(
-    services: AdminServices, lookup: Lookup[str, LookedUp], tenant_id: str, *, fresh: bool
+    services: AdminServices, provider: str, lookup: Lookup[str, LookedUp], tenant_id: str, *, fresh: bool
 ) -> Fetched[LookedUp] | None:
     deadline = Deadline.after(services.lookup_timeout, services.clock)
     try:
         return await lookup.get(tenant_id, deadline, 0.0 if fresh else None)
     except Unavailable as unavailable:
         if fresh:
-            detail = f"the look-up got no answer ({unavailable.reason.value})"
-            raise Refusal(503, "provider_unavailable", detail) from None
+            raise _no_answer(provider, unavailable) from None
         return unavailable.last_known  # type: ignore[return-value]  # what this very look-up kept
+
+
+def _no_answer(provider: str, unavailable: Unavailable) -> Refusal:
+    """503, and what to do about it: an open circuit is not passed by, for who looks wants to see what the gates see."""
+    reason = unavailable.reason
+    detail = f"{provider}: the look-up got no answer ({reason.value})"
+    if reason is FallbackReason.CIRCUIT_OPEN:
+        detail += f"; it is not asked while its circuit is open: POST /breakers/{provider}/close, then look again"
+    more = {"provider": provider, "reason": reason.value, "retry_in_ms": unavailable.retry_after_ms}
+    return Refusal(503, "provider_unavailable", detail, more=more)
 
 
 async def _if_known(services: AdminServices, asked: Coroutine[Any, Any, Asked]) -> Asked | None:
