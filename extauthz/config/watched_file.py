@@ -11,7 +11,7 @@ _State = tuple[int, ...] | None
 
 
 class WatchedFile:
-    """Compares a file with what it was when this was made; symlinks are followed."""
+    """Compares a file with what it was when this was made, or last read; symlinks are followed. Safe to use from two threads."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -24,6 +24,10 @@ class WatchedFile:
             return False
         self._known = self._seen
         return True
+
+    def reading(self) -> None:
+        """It is about to be read, for whatever reason: as it is now it is no news any more."""
+        self._known = _state(self._file)
 
 
 def _state(file: Path) -> _State:

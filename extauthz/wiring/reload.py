@@ -13,6 +13,9 @@ from extauthz.wiring.live import Live, Prepared, prepared
 POLL: Final = 0.5
 """Seconds between two looks at the file. What has changed is read at the next look if it has come to rest by then."""
 
+REST: Final = 0.1
+"""Seconds between two reloads, whatever is asked for: a flood of signals must not cost more than that."""
+
 
 class Aside(Protocol):
     """Does something slow without holding up the loop."""
@@ -51,6 +54,7 @@ class Reloader:
             await self._wanted.wait()
             self._wanted.clear()
             await self._reload()
+            await asyncio.sleep(REST)
 
     async def _reload(self) -> None:
         running = self._live.config
@@ -64,4 +68,6 @@ class Reloader:
             self._live.take(new)
 
     def _read(self, running: Config) -> Prepared:
+        if self._source.watched is not None:
+            self._source.watched.reading()
         return prepared(running, self._source.load().config)

@@ -276,6 +276,22 @@ async def test_after_a_failure_the_next_one_is_taken(bench: Bench) -> None:
 
 
 @in_virtual_time
+async def test_a_reload_takes_the_file_as_read(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("")
+    watched = WatchedFile(file)
+    file.write_text(PLANS)
+    readings, wanted = Readings([load(file).config]), asyncio.Event()
+    source = ConfigSource(load=readings.load, watched=watched)
+    task = asyncio.create_task(Reloader(source, bench.live, wanted, do_aside=readings.aside).run())
+    wanted.set()
+    await asyncio.sleep(1)
+    task.cancel()
+    assert bench.live.plans.plans.keys() == {"free", "pro"}
+    assert [watched.look() for _ in range(3)] == [False, False, False]
+
+
+@in_virtual_time
 async def test_whatever_goes_wrong_is_a_failure_without_its_text(bench: Bench) -> None:
     async with reloading(bench, Readings([RuntimeError("a secret")])) as wanted:
         wanted.set()
@@ -331,6 +347,15 @@ def test_what_is_still_being_written_is_waited_out(tmp_path: Path) -> None:
         file.write_text(text)
         assert not watched.look()
     assert watched.look()
+
+
+def test_what_was_read_meanwhile_is_no_news(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("one")
+    watched = WatchedFile(file)
+    file.write_text("another")
+    watched.reading()
+    assert [watched.look() for _ in range(3)] == [False, False, False]
 
 
 def test_a_file_that_is_gone_is_a_change_and_so_is_its_return(tmp_path: Path) -> None:
