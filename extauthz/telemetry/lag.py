@@ -7,8 +7,9 @@ from typing import Final
 from extauthz.ports import Clock
 
 INTERVAL: Final = 0.1
-SHOWN_FOR: Final = 30.0
-"""Seconds for which the metric shows the worst lag: longer than the usual scrape interval, or scrapes would miss it."""
+SHOWN_FOR: Final = 75.0
+"""Seconds for which the metric shows the worst lag: longer than Prometheus's default interval of a minute, or scrapes would miss
+it. A window, not "since the last scrape": two Prometheus servers must both see it."""
 
 BLOCKED_FOR: Final = 5.0
 """Seconds for which `blocked_for` remembers: a probe that arrives just after the loop is free again must still see it."""
@@ -36,7 +37,7 @@ class LoopLag:
             self._due = None
 
     def lag(self) -> float:
-        """The longest that the loop was late in the last 30 s, in seconds."""
+        """The longest that the loop was late in the last 75 s, in seconds; a delay that has not ended yet counts too."""
         return self._worst_since(self._clock() - SHOWN_FOR)
 
     def blocked_for(self) -> float:

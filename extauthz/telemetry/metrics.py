@@ -43,7 +43,7 @@ class Metrics:
         self._bypass = Gauges("gate_bypass_active", "1 while a gate is bypassed.", ("gate",), gates)
         results = [("success",), ("failure",)]
         self._reloads = Counters("config_reloads_total", "Reloads of the configuration.", ("result",), results)
-        self._lag = Gauges("event_loop_lag_seconds", "The longest that the event loop was late in the last 30 s.")
+        self._lag = Gauges("event_loop_lag_seconds", "The longest that the event loop was late in the last 75 s.")
 
     def _registry(self) -> CollectorRegistry:
         registry = CollectorRegistry()
