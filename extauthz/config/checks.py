@@ -65,10 +65,10 @@ def _files(config: Config) -> Iterator[Clash]:
     others = {
         "providers.events.url": _same_file(providers.events.url),
         "providers.events.dead_letter": os.path.realpath(providers.events.dead_letter),
-        "providers.lifecycle.snapshot": os.path.realpath(providers.lifecycle.snapshot),
     }
-    if providers.protection.snapshot is not None:
-        others["providers.protection.snapshot"] = os.path.realpath(providers.protection.snapshot)
+    for name, snapshot in (("lifecycle", providers.lifecycle.snapshot), ("protection", providers.protection.snapshot)):
+        if snapshot is not None:
+            others[f"providers.{name}.snapshot"] = os.path.realpath(snapshot)
     for path, file in others.items():
         if file in owners:
             yield _clash(path, f"is the file of {owners[file]} already: it needs a file of its own", owners[file])

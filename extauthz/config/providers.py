@@ -121,8 +121,8 @@ class LifecycleConfig(Section):
     pool_size: PoolSize = 8
     breaker: LifecycleBreaker = LifecycleBreaker()
     cache: LifecycleCache = LifecycleCache()
-    snapshot: str = "extauthz.blocked"
-    """The file that is to remember, over a restart in an outage, which tenants are not ACTIVE. Not written by this version."""
+    snapshot: str | None = "extauthz.blocked"
+    """The file that remembers over a restart in an outage which tenants are not ACTIVE; null: nothing does."""
 
 
 class BillingConfig(Section):

@@ -8,20 +8,26 @@ from pathlib import Path
 from extauthz.authn import LoadedPeppers, load_peppers
 from extauthz.authn.pepper_source import ENV_NAME
 from extauthz.changes import Stores
+from extauthz.changes.blocked import BlockedTenants
 from extauthz.config import Config, CredentialsConfig
 from extauthz.ports import EventStore, ProtectionProvider
 from extauthz.telemetry.metrics import Metrics
+from extauthz.wiring.blocked import keep_blocked
 from extauthz.wiring.places import Places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backends:
-    """What is open. `replica` names this process there. `events` None: `none:`, nothing is recorded."""
+    """What is open. `replica` names this process there. `events` None: `none:`, nothing is recorded.
+
+    `blocked` are the tenants that are known not to be ACTIVE; None: they need not be kept in mind.
+    """
 
     replica: str
     stores: Stores
     protection: ProtectionProvider
     events: EventStore | None
+    blocked: BlockedTenants | None = None
     peppers: LoadedPeppers = field(repr=False)
 
 
@@ -48,6 +54,7 @@ async def open_backends(
         stores=stores,
         protection=await places.protection(providers.protection.url),
         events=await places.events(providers.events.url, lambda count: metrics.events.dropped(count, "retention")),
+        blocked=await keep_blocked(providers.lifecycle, stores.lifecycle, running),
         peppers=peppers,
     )
 

@@ -118,6 +118,7 @@ def _lifecycle(
         observer=watches["lifecycle"],
         clock=time.monotonic,
         denies=_lifecycle_denies,
+        memory=backends.blocked,
     )
 
 
