@@ -54,9 +54,11 @@ class _Decider:
         return await self.decides(request, deadline)
 
 
-def checker(told: Told, decides: Callable[[CheckRequest, Deadline], Awaitable[Decision]] = allow) -> Checker:
+def checker(
+    told: Told, decides: Callable[[CheckRequest, Deadline], Awaitable[Decision]] = allow, max_checks: int = 1024
+) -> Checker:
     """The real check over that decider."""
-    return Checker(decider=_Decider(told, decides), observer=told, clock=monotonic)
+    return Checker(decider=_Decider(told, decides), observer=told, clock=monotonic, max_checks=max_checks)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import Final, TypeAlias
 
 import grpc
@@ -21,6 +22,7 @@ from extauthz.server.router import Handler, Router
 
 CHECK_METHOD: Final = f"/{CHECK_SERVICE}/Check"
 _WARM_UP_METHOD: Final = "/extauthz.WarmUp/Check"
+_MOST: Final = 1_000_000  # gRPC takes no number above 2**31
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
@@ -46,13 +48,15 @@ class GrpcPolicy:
     """How the gRPC server behaves.
 
     `listen` is `host:port` (port 0: any free one) or `unix:/path`. `max_message_bytes` bounds a request, `max_streams` the
-    calls at once on one connection. `max_connection_age` in seconds, None: no end. `drain` is how long (seconds) NOT_SERVING is
+    calls at once on one connection. About as many calls as `max_checks`, from all connections, may wait until they are looked at;
+    above a quarter more gRPC itself refuses some, above half as many more all (the caller sees CANCELLED). `max_connection_age` in seconds, None: no end. `drain` is how long (seconds) NOT_SERVING is
     told before calls are refused, `grace` how long running calls then have. `reflection` describes the service to who asks.
     """
 
     listen: str
     max_message_bytes: int = 256 * 1024
     max_streams: int = 100
+    max_checks: int = 1024
     max_connection_age: float | None = None
     drain: float = 5.0
     grace: float = 5.0
@@ -64,6 +68,10 @@ class GrpcPolicy:
             ("grpc.max_receive_message_length", self.max_message_bytes),
             # Without it one connection that opens and resets streams makes most calls of all others fail.
             ("grpc.max_concurrent_streams", self.max_streams),
+            # Where the loop does not keep up, calls queue before it where no code of ours is. A queue that takes longer than its
+            # callers wait answers nobody. Above the bound of one Envoy, or its health checks would be refused too.
+            ("grpc.server.max_pending_requests", min(_MOST, ceil(self.max_checks * 5 / 4))),
+            ("grpc.server.max_pending_requests_hard_limit", min(_MOST, ceil(self.max_checks * 3 / 2)) + 1),
             # Two processes on one port would share its connections by chance; a port in use is an error instead.
             ("grpc.so_reuseport", 0),
             # An Envoy that pings often, or without calls, is no reason to send it away.

@@ -163,6 +163,7 @@ def _live(
 def _grpc_server(config: ServerConfig, checker: Checker, metrics: Metrics) -> GrpcServer:
     policy = GrpcPolicy(
         listen=str(config.listen),
+        max_checks=config.max_checks,
         max_connection_age=config.max_connection_age,
         drain=config.drain,
         reflection=config.reflection,
