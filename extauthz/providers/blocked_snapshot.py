@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
-from math import isfinite
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -36,6 +35,11 @@ SLICE: Final = 1000
 """Rows made into text in one turn of the event loop: well below a millisecond."""
 
 _FORMAT: Final = "extauthz-blocked-1"
+_RECORDS: Final = {
+    (state.value, onboarding.value): LifecycleRecord(state=state, onboarding=onboarding)
+    for state in LifecycleState
+    for onboarding in Onboarding
+}
 _ANOTHERS: Final = (
     "%s is written by another process: until it ends, what only this one learns of tenants that are not ACTIVE does not outlive it;"
     " give each its own providers.lifecycle.snapshot"
@@ -185,11 +189,11 @@ def parsed(data: bytes) -> Iterator[tuple[str, LifecycleRecord, float]]:
     _, rows = whole_file.parsed(data, lambda first: first == [_FORMAT])
     try:
         for tenant_id, state, onboarding, at in cast("list[tuple[object, str, str, object]]", rows):
-            record = LifecycleRecord(state=LifecycleState(state), onboarding=Onboarding(onboarding))
-            if not (isinstance(tenant_id, str) and isinstance(at, int | float) and isfinite(at)):
+            record = _RECORDS[state, onboarding]
+            if not (isinstance(tenant_id, str) and isinstance(at, int | float)):
                 raise Damaged("a row of it cannot be read")
             yield tenant_id, record, float(at)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise error if isinstance(error, Damaged) else Damaged("a row of it cannot be read") from None
 
 
