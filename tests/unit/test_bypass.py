@@ -5,12 +5,15 @@ from itertools import product
 import pytest
 
 from extauthz.gates.base import GateControl, GateSettings
+from extauthz.gates.limits import Actions
 from extauthz.model.billing import BillingState, Limits
 from extauthz.model.decision import FAIL_OPEN_GATES, Decision, FallbackReason, Gate, Mode, OnFailure, Reason, Source
 from extauthz.model.lifecycle import LifecycleState, Onboarding
 from extauthz.model.protection import Dimension, Exceeded
+from extauthz.pipeline import RuleBook
 from extauthz.ports import Unavailable
-from extauthz.testing.builders import make_request
+from extauthz.routing import RouteTable
+from extauthz.testing.builders import make_plan, make_plans, make_request
 from extauthz.testing.clock import FakeClock
 from extauthz.testing.stage import Stage, report_of
 
@@ -55,6 +58,30 @@ def test_new_settings_end_no_bypass_and_hold_when_it_has_ended(settings: GateSet
 
 
 # The pipeline
+
+
+@pytest.mark.parametrize("gate", FAIL_OPEN_GATES)
+async def test_new_rules_end_no_bypass_and_the_control_is_the_same_before_and_after(gate: Gate) -> None:
+    stage = bypassed(gate)
+    assert stage.pipeline.controls == stage.controls
+    shadow = GateSettings(mode=Mode.SHADOW)
+    plans = make_plans(make_plan())
+    stage.pipeline.change(
+        RuleBook(
+            routes=RouteTable(),
+            strip_authorization=False,
+            lifecycle=shadow,
+            billing=shadow,
+            plans=plans,
+            protection=shadow,
+            actions=Actions(),
+        )
+    )
+    assert stage.pipeline.controls == stage.controls
+    modes = {each: report_of(await run(stage), each).mode for each in FAIL_OPEN_GATES}
+    assert modes == {each: "bypass" if each is gate else "shadow" for each in FAIL_OPEN_GATES}
+    stage.controls[gate].bypass(active=False)
+    assert report_of(await run(stage), gate).mode == "shadow"
 
 
 @pytest.mark.parametrize("gate", FAIL_OPEN_GATES)
