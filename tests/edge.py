@@ -23,6 +23,10 @@ from tests.ports import HOST, free_port
 DEGRADED: Final = "x-degraded"
 """The header of an answer that says which gates answered without their provider."""
 
+_SHOWN: Final = {"header": {"key": DEGRADED, "value": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:degraded)%"}}
+_FROM_400: Final = {"op": "GE", "value": {"default_value": 400, "runtime_key": "none"}}
+_DENIED: Final = {"status_code_filter": {"comparison": _FROM_400}}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
@@ -66,8 +70,9 @@ def _show_degraded(tree: dict[str, Any], *, answer_itself: bool) -> None:
     (listener,) = tree["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     (host,) = manager["route_config"]["virtual_hosts"]
-    shown = {"header": {"key": DEGRADED, "value": "%REQ(x-extauthz-degraded)%"}}
-    host["response_headers_to_add"] = [shown]
+    host["response_headers_to_add"] = [_SHOWN]
+    # A denial is an answer of Envoy's own, which no route has a say in.
+    manager["local_reply_config"] = {"mappers": [{"filter": _DENIED, "headers_to_add": [_SHOWN]}]}
     if answer_itself:
         (route,) = host["routes"]
         del route["route"]

@@ -173,6 +173,8 @@ class Link:
     async def _drip(self, writer: asyncio.StreamWriter, data: bytes, drip: Drip) -> None:
         """Whatever is left when the fault is over comes at once."""
         while data and self._fault is drip:
+            if writer.is_closing():
+                raise _Ended
             writer.write(data[: drip.size])
             data = data[drip.size :]
             with suppress(TimeoutError):
