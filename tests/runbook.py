@@ -23,7 +23,8 @@ BACK: Final = "Bring it back"
 _PARTS: Final = re.compile(
     r"^## (?P<heading>[^\n]+)$|^```(?P<kind>sh|text)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-_PATIENCE: Final = 60.0
+_PATIENCE: Final = 120.0
+"""Seconds for a block of commands: longer than a circuit that opened once more stays open."""
 _PAUSE: Final = 0.05
 
 
