@@ -54,6 +54,9 @@ class Forgotten:
     def forget_all(self) -> None:
         raise AssertionError("all was forgotten")
 
+    def doubt_all(self) -> None:
+        raise AssertionError("all was doubted")
+
     def holds(self, key: str) -> bool:
         raise AssertionError(f"{key} was asked for")
 

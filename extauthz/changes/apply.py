@@ -34,11 +34,11 @@ class Applier:
                 caches.credentials.forget(change.id)
                 caches.forget_refusals()
 
-    def forget_all(self) -> None:
-        """Nothing that is cached can be relied on. What denied stays as last known."""
+    def doubt_all(self) -> None:
+        """Nothing that is cached is fresh any more. As last known it stays: the store may be away again by the next look-up."""
         caches = self._desk.caches
         for cache in (caches.lifecycle, caches.billing, caches.credentials):
-            cache.forget_all()
+            cache.doubt_all()
         caches.forget_refusals()
 
     async def apply(self, change: StoredChange) -> None:

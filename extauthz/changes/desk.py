@@ -46,6 +46,9 @@ class FollowedCache(CacheControl[K_contra, V_contra], Protocol[K_contra, V_contr
     def forget_all(self) -> None:
         """Drop every fresh value; as last known those stay that deny."""
 
+    def doubt_all(self) -> None:
+        """Drop every fresh value, because changes may have been missed; as last known they stay."""
+
 
 def nobody(_tenant_id: str) -> None:
     """For a service in which nobody needs to be told."""

@@ -148,7 +148,7 @@ class Follower:
 
     def _start_over(self, last: int) -> None:
         """Changes may have been missed. A store that was put back to an earlier day counts on from there."""
-        self._applier.forget_all()
+        self._applier.doubt_all()
         self._seen = last
         self._got_further()
 

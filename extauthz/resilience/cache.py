@@ -157,6 +157,13 @@ class Cache(Generic[K, V]):
         for entry in self._denying.values():
             entry.share = 0.0
 
+    def doubt_all(self) -> None:
+        """Every fresh answer is gone, because it may be out of date. As last known all stay but those that say "nothing there"."""
+        self._negative.clear()
+        for room in (self._permitting, self._denying):
+            for entry in room.values():
+                entry.share = 0.0
+
     def clear(self) -> None:
         """Drop everything."""
         self._permitting.clear()

@@ -105,7 +105,7 @@ class Guard(Generic[K, V]):
                 return fetched
             if deadline.remaining() <= 0:
                 raise self._unavailable(key, FallbackReason.BUDGET)
-            flight = self._flights.get(key) or self._begin(key)
+            flight = self._join(key)
             if isinstance(flight, FallbackReason):
                 self._observer.refused(self._operation)
                 raise self._unavailable(key, flight)
@@ -144,6 +144,13 @@ class Guard(Generic[K, V]):
         if self._memory is not None:
             self._memory.doubt()
 
+    def doubt_all(self) -> None:
+        """Drop every fresh value, because changes may have been missed; what was known is still better than nothing in an outage."""
+        self._cache.doubt_all()
+        self._flights.overtake_all()
+        if self._memory is not None:
+            self._memory.doubt()
+
     def clear(self) -> None:
         """Drop everything, but what `memory` knows: whom it knows to be out, nobody lets in by clearing a cache."""
         self._cache.clear()
@@ -164,6 +171,16 @@ class Guard(Generic[K, V]):
         """Call off the loads under way and begin no more; what is cached is still answered."""
         self._probe.close()
         await self._caller.close()
+
+    def _join(self, key: K) -> Flight[V] | FallbackReason:
+        """The load of a key that is under way, else a new one.
+
+        Nobody joins while the circuit refuses: what is under way is the one try, or was begun before, and either may hang.
+        """
+        flight = self._flights.get(key)
+        if flight is None:
+            return self._begin(key)
+        return FallbackReason.CIRCUIT_OPEN if self._breaker.refuses else flight
 
     def _begin(self, key: K) -> Flight[V] | FallbackReason:
         flight = self._flights.begin(key)

@@ -44,6 +44,10 @@ class FakeCache(Generic[K, R]):
         self.values.clear()
         self.cleared += 1
 
+    def doubt_all(self) -> None:
+        """Drop every fresh value."""
+        self.forget_all()
+
     def clear(self) -> None:
         """Drop everything."""
         self.values.clear()

@@ -326,7 +326,7 @@ class CacheModel(RuleBasedStateMachine):
     def make_room(self, *, negative: bool, most: int) -> None:
         """Those that are not there have a room of their own, and each room loses only what is too much."""
         room = {key for key, (value, _, _) in self.known.items() if (value is None) is negative}
-        held = {key for key in room if self.at.fresh(key, 1e9) or self.at.last_known(key)}
+        held = {key for key in room if key in self.at.cache}
         lost = room - held
         if self.at.provider.failing:
             assert not any(denies(self.known[key][0]) for key in lost)
@@ -346,6 +346,11 @@ class CacheModel(RuleBasedStateMachine):
     def forget_all(self) -> None:
         self.at.cache.forget_all()
         self.known = {key: (value, at, False) for key, (value, at, _) in self.known.items() if denies(value)}
+
+    @rule()
+    def doubt_all(self) -> None:
+        self.at.cache.doubt_all()
+        self.known = {key: (value, at, False) for key, (value, at, _) in self.known.items() if value is not None}
 
     @rule()
     def clear(self) -> None:

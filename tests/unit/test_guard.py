@@ -390,6 +390,27 @@ async def test_half_open_the_first_of_a_thousand_callers_is_the_try() -> None:
 
 
 @in_virtual_time
+async def test_nobody_waits_for_a_try_or_for_a_load_that_was_begun_before_the_circuit_opened() -> None:
+    world = World()
+    await world.get("a")
+    world.behaviour = hangs
+    await asyncio.sleep(10)
+    begun = asyncio.ensure_future(world.refused("a"))
+    await asyncio.sleep(0.1)
+    world.breaker.open()
+    at = world.clock()
+    joining = await world.refused("a")
+    assert (joining.reason, world.clock()) == (FallbackReason.CIRCUIT_OPEN, at)
+    assert joining.last_known is not None
+    assert (await begun).reason is FallbackReason.TIMEOUT
+    await asyncio.sleep(RESET)
+    assert world.state() is CircuitState.HALF_OPEN
+    at = world.clock()
+    joining = await world.refused("a")  # it is this key that is being tried
+    assert (joining.reason, world.clock()) == (FallbackReason.CIRCUIT_OPEN, at)
+
+
+@in_virtual_time
 async def test_a_try_that_hangs_frees_its_permit_at_the_deadline() -> None:
     world = World(hangs)
     await world.trip()
@@ -653,7 +674,7 @@ async def test_who_waits_for_a_load_gets_what_was_put_at_once() -> None:
     assert world.breaker.view().failures == 1  # the load itself counts all the same
 
 
-@pytest.mark.parametrize("change", ["forget", "forget_all", "clear"])
+@pytest.mark.parametrize("change", ["forget", "forget_all", "doubt_all", "clear"])
 @in_virtual_time
 async def test_after_a_change_nobody_gets_what_was_loaded_before_it(change: str) -> None:
     versions = iter(["old", "new"])
@@ -702,6 +723,20 @@ async def test_when_all_is_forgotten_what_denies_stands_in_and_nothing_is_fresh(
     last_known = (await world.refused("t")).last_known
     assert last_known is not None
     assert last_known.value == "TERMINATED t"
+
+
+@in_virtual_time
+async def test_when_changes_may_have_been_missed_nothing_is_fresh_and_what_was_known_still_stands_in() -> None:
+    """News that were missed are found out of in the middle of an outage, too: to know nothing is worse than to know what was."""
+    world = World()
+    await world.get("a")
+    world.guard.put("t", "TERMINATED t")
+    world.guard.put("nobody", None)
+    world.guard.doubt_all()
+    assert [world.guard.peek(key) for key in ("a", "t", "nobody")] == [None, None, None]
+    world.behaviour = fails
+    known = [(await world.refused(key)).last_known for key in ("a", "t", "nobody")]
+    assert [each and each.value for each in known] == ["value of a", "TERMINATED t", None]
 
 
 @in_virtual_time
