@@ -60,6 +60,12 @@ async def fails(_charge: Charge) -> ChargeResult:
     raise ProviderError("no answer")
 
 
+def unsent() -> ProviderError:
+    error = ProviderError("not connected")
+    error.asked = False
+    return error
+
+
 async def hangs(_charge: Charge) -> ChargeResult:
     await asyncio.Event().wait()
     raise AssertionError
@@ -111,7 +117,9 @@ class World:
             observer=self.log,
             spread=lambda: 1.0,
         )
+        self.learnt: list[tuple[str, ChargeResult]] = []
         self.guard = ChargeGuard(
+            learn=lambda charge, result: self.learnt.append((charge.tenant_id, result)),
             provider=self.provider,
             policy=ChargePolicy(timeout=TIMEOUT, max_in_flight=max_in_flight),
             breaker=self.breaker,
@@ -362,6 +370,67 @@ async def test_an_embedded_provider_is_always_asked() -> None:
     for _ in range(3):
         assert await world.charge() == DENIED
     assert len(world.provider.seen) == 3
+
+
+# What is told to who counts in the provider's place
+
+
+@in_virtual_time
+async def test_answers_are_learnt_those_too_that_come_after_the_caller_has_gone() -> None:
+    world = World()
+    await world.charge("t")
+    assert (await world.refused("u", seconds=0.005)).reason is FallbackReason.BUDGET
+    assert world.learnt == [("t", CHARGED)]
+    await asyncio.sleep(0.01)
+    assert world.learnt == [("t", CHARGED), ("u", CHARGED)]
+
+
+@in_virtual_time
+async def test_a_mere_look_a_failure_and_what_was_cleared_meanwhile_teach_nothing() -> None:
+    world = World()
+    await world.charge(commit=False)
+    caller = asyncio.ensure_future(world.charge())
+    await asyncio.sleep(0.005)
+    world.guard.forget("t")
+    await caller
+    world.provider.behaviour = fails
+    await world.refused()
+    assert world.learnt == []
+
+
+@in_virtual_time
+async def test_who_was_refused_by_ourselves_never_asked_the_provider() -> None:
+    world = World(hangs, max_in_flight=4)
+    held = [asyncio.ensure_future(world.refused(f"t{number}")) for number in range(4)]
+    await asyncio.sleep(0.01)
+    refusals = [await world.refused("t9"), await world.refused(seconds=0.0)]
+    world.breaker.open()
+    refusals += [await world.refused()]
+    assert [each.reason for each in refusals] == [
+        FallbackReason.BULKHEAD,
+        FallbackReason.BUDGET,
+        FallbackReason.CIRCUIT_OPEN,
+    ]
+    assert not any(each.asked for each in refusals)
+    await asyncio.gather(*held)
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"), [(ProviderError("connection lost"), True), (unsent(), False), (ProviderBusy("full"), False)]
+)
+@in_virtual_time
+async def test_a_failure_says_whether_the_provider_may_have_counted_it(error: Exception, asked: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    async def raises(_charge: Charge) -> ChargeResult:
+        raise error
+
+    assert (await World(raises).refused()).asked is asked
+
+
+@in_virtual_time
+async def test_who_gives_up_on_a_charge_under_way_asked() -> None:
+    world = World(hangs)
+    assert (await world.refused(seconds=0.05)).asked
+    assert (await world.refused()).asked
 
 
 # Taking turns
