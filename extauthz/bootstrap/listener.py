@@ -6,12 +6,14 @@ from datetime import timedelta
 from envoy_data_plane.envoy.config.accesslog.v3 import AccessLog
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
+    BackoffStrategy,
     GrpcService,
     GrpcServiceEnvoyGrpc,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
     RetryPolicy,
+    RetryPolicyRetryHostPredicate,
     SubstitutionFormatString,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
@@ -31,6 +33,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpFilter,
 )
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any, Struct
@@ -41,6 +44,10 @@ from extauthz.bootstrap.parts import address
 METADATA = "envoy.filters.http.ext_authz"
 CORS_FILTER = "envoy.filters.http.cors"
 RETRY_ON = "connect-failure,refused-stream,reset"
+RETRY_AFTER = timedelta(milliseconds=10)
+"""About when a check is tried again. Envoy's default is anything up to a second, which is all the time that there is."""
+HOST_ATTEMPTS = 3
+PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
 BUFFER_LIMIT = 32 * 1024
 
 ACCESS_LOG_FIELDS = {
@@ -115,13 +122,25 @@ def _ext_authz(edge: Edge) -> ExtAuthz:
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=CHECK_CLUSTER),
             timeout=edge.check_timeout,
-            retry_policy=RetryPolicy(retry_on=RETRY_ON, num_retries=2),
+            retry_policy=_retry_policy(edge),
         ),
         failure_mode_allow=False,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         validate_mutations=True,
         include_peer_certificate=True,
         metadata_context_namespaces=["envoy.filters.http.jwt_authn"],
+    )
+
+
+def _retry_policy(edge: Edge) -> RetryPolicy:
+    """Soon, and at another replica where there is one. The longest interval is also the time of one try: it must not cut that."""
+    elsewhere = RetryPolicyRetryHostPredicate(name=PREVIOUS_HOSTS, typed_config=Any.pack(PreviousHostsPredicate()))
+    return RetryPolicy(
+        retry_on=RETRY_ON,
+        num_retries=2,
+        retry_back_off=BackoffStrategy(base_interval=RETRY_AFTER, max_interval=max(edge.check_timeout, RETRY_AFTER)),
+        retry_host_predicate=[elsewhere],
+        host_selection_retry_max_attempts=HOST_ATTEMPTS,
     )
 
 
