@@ -45,15 +45,18 @@ async def open_backends(
     peppers = _peppers(providers.credentials, env)
     places = Places(config, replica, running)
     stores = Stores(
-        lifecycle=await places.state(providers.lifecycle.url),
-        billing=await places.state(providers.billing.url),
-        credentials=await places.state(providers.credentials.url),
+        lifecycle=places.state(providers.lifecycle.url),
+        billing=places.state(providers.billing.url),
+        credentials=places.state(providers.credentials.url),
     )
+    protection = places.protection(providers.protection.url)
+    events = places.events(providers.events.url, lambda count: metrics.events.dropped(count, "retention"))
+    await places.start()
     return Backends(
         replica=replica,
         stores=stores,
-        protection=await places.protection(providers.protection.url),
-        events=await places.events(providers.events.url, lambda count: metrics.events.dropped(count, "retention")),
+        protection=protection,
+        events=events,
         blocked=await keep_blocked(providers.lifecycle, stores.lifecycle, running),
         peppers=peppers,
     )

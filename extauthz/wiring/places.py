@@ -1,7 +1,8 @@
 """Opens the places that provider URLs name, each once: what is kept together can be changed in one transaction."""
 
+import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
@@ -41,38 +42,39 @@ class Startable(Protocol):
 
 
 class Places:
-    """Opens stores by their URLs; `running` closes them.
+    """Makes stores by their URLs; `start` opens all of them, `running` closes them.
 
     `replica` names this process in what is written to stores that others share. Every method raises ConfigError where a
-    driver is not installed or somebody else's provider can't be made, and SchemaMismatch where a database is not ours.
+    driver is not installed or somebody else's provider can't be made.
     """
 
     def __init__(self, config: Config, replica: str, running: AsyncExitStack) -> None:
         self._providers = config.providers
         self._replica = replica
         self._running = running
+        self._starts: list[Callable[[], Awaitable[None]]] = []
         self._stores: dict[str, StateStore] = {}
         self._channels: dict[str, RemoteChannel] = {}
         self._plugins: dict[str, object] = {}
 
-    async def state(self, url: ProviderUrl) -> StateStore:
+    def state(self, url: ProviderUrl) -> StateStore:
         """The store of tenants, standing or keys; the same object for the same place."""
         place = place_of(url)
         if place not in self._stores:
-            self._stores[place] = await self._open_state(url)
+            self._stores[place] = self._open_state(url)
         return self._stores[place]
 
-    async def _open_state(self, url: ProviderUrl) -> StateStore:
+    def _open_state(self, url: ProviderUrl) -> StateStore:
         match url.scheme:
             case "memory":
-                return await self._started(MemoryStore())
+                return self._to_start(MemoryStore())
             case "sqlite":
-                return await self._started(SqliteStore(url.path, replica=self._replica))
+                return self._to_start(SqliteStore(url.path, replica=self._replica))
             case "postgresql":
-                return await self._started(self._postgres(url))
+                return self._to_start(self._postgres(url))
             case "grpc" | "grpcs":
-                return await self._started(self._remote_state(url))
-        return completed(await self._plugin(url, _LONGEST), url.scheme)
+                return self._to_start(self._remote_state(url))
+        return completed(self._plugin(url, _LONGEST), url.scheme)
 
     def _postgres(self, url: ProviderUrl) -> "PostgresStore":
         postgres = driver("extauthz.providers.postgres", url)
@@ -96,49 +98,49 @@ class Places:
         )
         return RemoteStore(self._channel(url), timeouts=timeouts)
 
-    async def protection(self, url: ProviderUrl) -> ProtectionProvider:
+    def protection(self, url: ProviderUrl) -> ProtectionProvider:
         """Who counts requests and cost."""
         timeout = self._providers.protection.timeout
         if url.scheme == "memory":
-            return await self._memory_protection(self._providers)
+            return self._memory_protection(self._providers)
         if url.scheme in ("grpc", "grpcs"):
             from extauthz.providers.remote import RemoteProtection  # noqa: PLC0415 - only where it is configured
 
-            return await self._started(RemoteProtection(self._channel(url), timeout=timeout))
+            return self._to_start(RemoteProtection(self._channel(url), timeout=timeout))
         if url.scheme.startswith("redis"):
             redis = driver("extauthz.providers.redis_protection", url)
-            return cast("ProtectionProvider", await self._started(redis.RedisProtection(url.text, timeout=timeout)))
-        return cast("ProtectionProvider", await self._plugin(url, timeout))
+            return cast("ProtectionProvider", self._to_start(redis.RedisProtection(url.text, timeout=timeout)))
+        return cast("ProtectionProvider", self._plugin(url, timeout))
 
-    async def _memory_protection(self, providers: ProvidersConfig) -> MemoryProtection:
+    def _memory_protection(self, providers: ProvidersConfig) -> MemoryProtection:
         provider = MemoryProtection()
         if providers.protection.snapshot is not None:
-            await self._started(ProtectionSnapshot(providers.protection.snapshot, provider))
+            self._to_start(ProtectionSnapshot(providers.protection.snapshot, provider))
         return provider
 
-    async def events(self, url: ProviderUrl, on_retention: Callable[[int], None]) -> EventStore | None:
+    def events(self, url: ProviderUrl, on_retention: Callable[[int], None]) -> EventStore | None:
         """Who keeps events; None for `none:`. `on_retention` is told how many were removed for want of room."""
         config = self._providers.events
         match url.scheme:
             case "none":
                 return None
             case "memory":
-                return await self._started(MemoryEvents(on_retention=on_retention))
+                return self._to_start(MemoryEvents(on_retention=on_retention))
             case "sqlite":
-                return await self._started(SqliteEvents(url.path, max_size=config.max_size, on_retention=on_retention))
+                return self._to_start(SqliteEvents(url.path, max_size=config.max_size, on_retention=on_retention))
             case "postgresql":
                 postgres = driver("extauthz.providers.postgres_events", url)
                 limits = {"max_size": config.max_size, "query_timeout": config.query_timeout}
                 store = postgres.PostgresEvents(
                     url.text, pool_size=config.pool_size, on_retention=on_retention, **limits
                 )
-                return cast("EventStore", await self._started(store))
+                return cast("EventStore", self._to_start(store))
             case "grpc" | "grpcs":
                 from extauthz.providers.remote import RemoteEvents  # noqa: PLC0415 - only where it is configured
 
                 times = {"emit_timeout": config.emit_timeout, "query_timeout": config.query_timeout}
-                return await self._started(RemoteEvents(self._channel(url), **times))
-        return cast("EventStore", await self._plugin(url, config.emit_timeout))
+                return self._to_start(RemoteEvents(self._channel(url), **times))
+        return cast("EventStore", self._plugin(url, config.emit_timeout))
 
     def _channel(self, url: ProviderUrl) -> "RemoteChannel":
         """One connection for all providers at one place."""
@@ -148,13 +150,13 @@ class Places:
             self._channels[url.text] = RemoteChannel(url.text)
         return self._channels[url.text]
 
-    async def _plugin(self, url: ProviderUrl, seconds: float) -> object:
+    def _plugin(self, url: ProviderUrl, seconds: float) -> object:
         """Somebody else's provider: what its entry point makes of the URL, once for all kinds."""
         if url.text not in self._plugins:
-            self._plugins[url.text] = await self._made(url, seconds)
+            self._plugins[url.text] = self._made(url, seconds)
         return self._plugins[url.text]
 
-    async def _made(self, url: ProviderUrl, seconds: float) -> object:
+    def _made(self, url: ProviderUrl, seconds: float) -> object:
         found = plugin_named(url.scheme)
         if found is None:
             raise ConfigError(f"no backend for {url}")  # the configuration has refused it with its line before
@@ -163,13 +165,25 @@ class Places:
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise ConfigError(f"the entry point {found.value} ({PLUGINS}) failed for {url}: {reason}") from error
-        await self._started(made)
+        return self._to_start(made)
+
+    def _to_start(self, made: S) -> S:
+        self._running.push_async_callback(made.close)
+        self._starts.append(made.start)
         return made
 
-    async def _started(self, opened: S) -> S:
-        self._running.push_async_callback(opened.close)
-        await opened.start()
-        return opened
+    async def start(self) -> None:
+        """Open everything, all at once: those that cannot be reached, each of which takes its time, are not waited for in turn.
+
+        Raises:
+            SchemaMismatch: a database is another program's, or of another version.
+        """
+        starts, self._starts = self._starts, []
+        # To the end whatever one of them comes to: who is in the middle of opening must not be closed.
+        outcomes = await asyncio.gather(*(start() for start in starts), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
 
 def place_of(url: ProviderUrl) -> str:

@@ -57,19 +57,20 @@ async def provider_server(
     """The server, for as long as the context lasts; raises as `provide`."""
     async with AsyncExitStack() as running:
         places = Places(config, replica_name(), running)
-        backends = replace(await _backends(config, places, kinds), read_only=read_only)
+        backends = replace(_backends(config, places, kinds), read_only=read_only)
+        await places.start()
         yield await running.enter_async_context(ProviderServer(listen, backends, tls=tls))
 
 
-async def _backends(config: Config, places: Places, kinds: Collection[str]) -> Backends:
+def _backends(config: Config, places: Places, kinds: Collection[str]) -> Backends:
     urls = config.providers.urls()
-    state = {kind: await places.state(urls[kind]) for kind in KINDS[:3] if kind in kinds}
+    state = {kind: places.state(urls[kind]) for kind in KINDS[:3] if kind in kinds}
     protection: ProtectionProvider | None = None
     events: EventStore | None = None
     if "protection" in kinds:
-        protection = await places.protection(urls["protection"])
+        protection = places.protection(urls["protection"])
     if "events" in kinds:
-        events = await places.events(urls["events"], _count_nothing)
+        events = places.events(urls["events"], _count_nothing)
     store = _together(state)
     shared = store if is_shared(store) else None
     return Backends(

@@ -1,11 +1,12 @@
 """What a replica does because others share its stores: it follows their changes, and they wait for it."""
 
+import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import Final, Protocol, TypeGuard
+from typing import Any, Final, Protocol, TypeGuard
 
 from extauthz.changes import Desk, Follower, Replicas, Stores, TenantChanges, UnfinishedTerminations
 from extauthz.ports import ChangeLog, ProtectionProvider, ReplicaLeases
@@ -41,12 +42,14 @@ async def follow_changes(desk: Desk, tenants: TenantChanges, replica: str, runni
     stores = desk.stores
     all_stores: tuple[object, ...] = (stores.lifecycle, stores.billing, stores.credentials)
     distinct = {id(store): store for store in all_stores}
+    starts: list[Coroutine[Any, Any, None]] = []
     for store in distinct.values():
         if is_shared(store):
             leases = store if id(store) == id(stores.lifecycle) else None
             follower = Follower(log=store, desk=desk, replica=replica, leases=leases)
             running.push_async_callback(follower.close)
-            await follower.start()
+            starts.append(follower.start())
+    await asyncio.gather(*starts)  # at once: those that cannot be reached are not waited for in turn
     # Also where keys live with the tenants now: an earlier configuration may have left a plan.
     unfinished = UnfinishedTerminations(tenants)
     running.push_async_callback(unfinished.close)

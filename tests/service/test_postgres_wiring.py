@@ -14,7 +14,9 @@ async def test_events_have_as_many_connections_as_are_configured() -> None:
         env = {"EXTAUTHZ_PROVIDERS__EVENTS__URL": url, "EXTAUTHZ_PROVIDERS__EVENTS__POOL_SIZE": "1"}
         config = load(None, env | {"EXTAUTHZ_PEPPER": "p" * 32}).config
         async with AsyncExitStack() as running:
-            store = await Places(config, "one", running).events(config.providers.events.url, lambda _: None)
+            places = Places(config, "one", running)
+            store = places.events(config.providers.events.url, lambda _: None)
             assert store is not None
+            await places.start()
             await asyncio.gather(*(store.query(ALL) for _ in range(20)))
             assert shared().connections(url) == 2  # one that is kept for writing, one for queries
