@@ -54,6 +54,9 @@ class Forgotten:
     def forget_all(self) -> None:
         raise AssertionError("all was forgotten")
 
+    def doubt(self, key: str) -> None:
+        raise AssertionError(f"{key} was doubted")
+
     def doubt_all(self) -> None:
         raise AssertionError("all was doubted")
 

@@ -18,20 +18,27 @@ class Applier:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def forget(self, change: StoredChange) -> None:
-        """From here on the caches ask the store. Loads in the air are overtaken."""
+    def forget(self, change: StoredChange, *, again: bool = False) -> None:
+        """From here on the caches ask the store. Loads in the air are overtaken.
+
+        `again`: it was applied before, so what is known as last known is no worse for it, and better than nothing where the
+        store can't be asked yet.
+        """
         caches = self._desk.caches
+        lifecycle, billing, credentials = (
+            each.doubt if again else each.forget for each in (caches.lifecycle, caches.billing, caches.credentials)
+        )
         match change.kind:
             case ChangedKind.CREATED:
-                caches.lifecycle.forget(change.id)
-                caches.billing.forget(change.id)
+                lifecycle(change.id)
+                billing(change.id)
             case ChangedKind.LIFECYCLE:
-                caches.lifecycle.forget(change.id)
+                lifecycle(change.id)
             case ChangedKind.BILLING:
-                caches.billing.forget(change.id)
+                billing(change.id)
                 caches.plan_changed(change.id)
             case ChangedKind.KEY:
-                caches.credentials.forget(change.id)
+                credentials(change.id)
                 caches.forget_refusals()
 
     def doubt_all(self) -> None:
@@ -41,25 +48,26 @@ class Applier:
             cache.doubt_all()
         caches.forget_refusals()
 
-    async def apply(self, change: StoredChange) -> None:
+    async def apply(self, change: StoredChange, *, again: bool = False) -> None:
         """Forget what was changed; put what it is now, where the cache held it or it denies.
 
         A denial is put in any case: it must hold here, through an outage too, before a termination is reported complete.
+        `again` is as for `forget`.
 
         Raises:
             ProviderError: it could not be read again; it is forgotten.
         """
         if change.kind is ChangedKind.LIFECYCLE:
             held = self._desk.caches.lifecycle.holds(change.id)
-            self.forget(change)
+            self.forget(change, again=again)
             await within(READ_SECONDS, self._show_lifecycle(change.id, held=held))
         elif change.kind is ChangedKind.BILLING:
             held = self._desk.caches.billing.holds(change.id)
-            self.forget(change)
+            self.forget(change, again=again)
             if held:
                 await within(READ_SECONDS, self._show_billing(change.id))
         else:
-            self.forget(change)
+            self.forget(change, again=again)
 
     async def _show_lifecycle(self, tenant_id: str, *, held: bool) -> None:
         # One at a time with our own changes of the tenant: what was read before one must not be put after it.

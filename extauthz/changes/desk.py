@@ -46,6 +46,9 @@ class FollowedCache(CacheControl[K_contra, V_contra], Protocol[K_contra, V_contr
     def forget_all(self) -> None:
         """Drop every fresh value; as last known those stay that deny."""
 
+    def doubt(self, key: K_contra) -> None:
+        """Drop the fresh value, because a change may have been missed; as last known it stays."""
+
     def doubt_all(self) -> None:
         """Drop every fresh value, because changes may have been missed; as last known they stay."""
 

@@ -66,6 +66,7 @@ class Follower:
         self._clock = clock
         self._spread = spread
         self._seen = 0
+        self._applied = 0
         self._heard_at: float | None = None
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
@@ -143,6 +144,7 @@ class Follower:
         if self._lost() or last < self._seen:
             self._start_over(last)
         elif self._heard_at is not None and now - self._heard_at > OUTAGE_SECONDS:
+            self._applied = self._seen
             self._seen = max(0, self._seen - REPEATED)
         self._heard_at = now
 
@@ -155,10 +157,10 @@ class Follower:
     async def _apply(self, changes: Sequence[StoredChange]) -> None:
         for number, change in enumerate(changes):
             try:
-                await self._applier.apply(change)
+                await self._applier.apply(change, again=change.seq <= self._applied)
             except BaseException:
                 for later in changes[number:]:  # the caches ask; what denies is put when this is tried again
-                    self._applier.forget(later)
+                    self._applier.forget(later, again=later.seq <= self._applied)
                 self._heard_at = self._clock()  # it is not the log that gave no answer
                 raise
             self._seen = change.seq

@@ -157,6 +157,13 @@ class Cache(Generic[K, V]):
         for entry in self._denying.values():
             entry.share = 0.0
 
+    def doubt(self, key: K) -> None:
+        """The fresh answer is gone, because it may be out of date. As last known it stays, unless it says "nothing there"."""
+        self._negative.pop(key, None)
+        entry = self._permitting.get(key) or self._denying.get(key)
+        if entry is not None:
+            entry.share = 0.0
+
     def doubt_all(self) -> None:
         """Every fresh answer is gone, because it may be out of date. As last known all stay but those that say "nothing there"."""
         self._negative.clear()

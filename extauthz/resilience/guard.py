@@ -1,7 +1,6 @@
 """A guarded look-up: cache, single flight, bulkhead, breaker, owned call; whoever asks waits under their own deadline."""
 
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -15,6 +14,7 @@ from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome, retry_af
 from extauthz.resilience.policy import GuardPolicy
 from extauthz.resilience.probe import Probe
 from extauthz.resilience.singleflight import Flight, Flights, Overtaken
+from extauthz.resilience.stats import GuardStats
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -22,18 +22,6 @@ V = TypeVar("V")
 
 def _itself(key: Hashable) -> Hashable:
     return key
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardStats:
-    """A guard as an operator sees it: entries cached, loads in flight, and look-ups by what the cache said since the start."""
-
-    operation: str
-    entries: int
-    in_flight: int
-    hits: int
-    misses: int
-    stale: int
 
 
 class Guard(Generic[K, V]):
@@ -144,6 +132,11 @@ class Guard(Generic[K, V]):
         if self._memory is not None:
             self._memory.doubt()
 
+    def doubt(self, key: K) -> None:
+        """Drop the fresh value, because a change may have been missed; as last known it stays."""
+        self._cache.doubt(key)
+        self._flights.overtake(key)
+
     def doubt_all(self) -> None:
         """Drop every fresh value, because changes may have been missed; what was known is still better than nothing in an outage."""
         self._cache.doubt_all()
@@ -244,8 +237,6 @@ class Guard(Generic[K, V]):
 
     def _try_again(self) -> None:
         """Load the key that failed last: the circuit's time is up and nobody asks."""
-        if self._failed_key is None:
-            return
-        (key,) = self._failed_key
-        if self._flights.get(key) is None:
-            self._begin(key)
+        for key in self._failed_key or ():
+            if self._flights.get(key) is None:
+                self._begin(key)

@@ -24,6 +24,7 @@ class FakeCache(Generic[K, R]):
         self.values: dict[K, R] = {}
         self.last_known: dict[K, R] = {}
         self.forgotten: list[K] = []
+        self.doubted: list[K] = []
         self.cleared = 0
 
     def put(self, key: K, value: R) -> None:
@@ -43,6 +44,11 @@ class FakeCache(Generic[K, R]):
         """Drop every fresh value."""
         self.values.clear()
         self.cleared += 1
+
+    def doubt(self, key: K) -> None:
+        """Drop the fresh value."""
+        self.values.pop(key, None)
+        self.doubted.append(key)
 
     def doubt_all(self) -> None:
         """Drop every fresh value."""

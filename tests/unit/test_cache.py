@@ -347,6 +347,14 @@ class CacheModel(RuleBasedStateMachine):
         self.at.cache.forget_all()
         self.known = {key: (value, at, False) for key, (value, at, _) in self.known.items() if denies(value)}
 
+    @rule(key=keys)
+    def doubt(self, key: str) -> None:
+        self.at.cache.doubt(key)
+        if key in self.known:
+            value, at, _ = self.known.pop(key)
+            if value is not None:
+                self.known[key] = (value, at, False)
+
     @rule()
     def doubt_all(self) -> None:
         self.at.cache.doubt_all()

@@ -527,6 +527,23 @@ async def test_numbers_that_another_store_gave_again_after_it_took_over_are_seen
 
 
 @in_virtual_time
+async def test_after_an_outage_what_is_applied_again_makes_nobody_unknown_while_the_circuit_is_still_open() -> None:
+    replica = Replica()
+    await tenant_in(replica.store, State.ACTIVE)
+    async with replica.following():
+        replica.log.add(ChangedKind.CREATED, ACME)
+        await asyncio.sleep(SOON)
+        assert replica.lifecycle.forgotten == replica.billing.forgotten == [ACME]
+        replica.log.outage = ProviderError("gone")
+        await asyncio.sleep(10)
+        replica.log.outage = None
+        replica.log.add(ChangedKind.CREATED, "umbrella")
+        await asyncio.sleep(6)
+        assert replica.lifecycle.doubted == replica.billing.doubted == [ACME]
+        assert replica.lifecycle.forgotten == replica.billing.forgotten == [ACME, "umbrella"]
+
+
+@in_virtual_time
 async def test_a_change_that_fails_again_and_again_does_not_repeat_those_before_it() -> None:
     replica = Replica()
     await tenant_in(replica.store, State.ACTIVE)
