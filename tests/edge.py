@@ -45,10 +45,12 @@ class Edge:
 
 
 @asynccontextmanager
-async def edge(folder: Path, *checks: str, patience: float = 1.0, upstream: str = "") -> AsyncIterator[Edge]:
+async def edge(
+    folder: Path, *checks: str, patience: float = 1.0, upstream: str = "", max_checks: int = 1024
+) -> AsyncIterator[Edge]:
     """Run Envoy in front of the gRPC addresses `checks` of replicas; entered when it has found all of them healthy.
 
-    `patience` is how long it waits for a check, in seconds. `upstream` is the address of what is protected; empty: Envoy answers
+    `patience` is how long it waits for a check, in seconds, `max_checks` what the service has as `server.max_checks`. `upstream` is the address of what is protected; empty: Envoy answers
     allowed requests itself with an empty 200, so that an upstream's share of the machine disturbs no measurement. Answers have
     the header `x-degraded` where a gate answered without its provider.
     """
@@ -59,6 +61,7 @@ async def edge(folder: Path, *checks: str, patience: float = 1.0, upstream: str 
         checks=checks,
         upstream=upstream or f"{HOST}:9",
         timeout=patience,
+        max_checks=max_checks,
     )
     tree = to_dict(build(options))
     _show_degraded(tree, answer_itself=not upstream)
