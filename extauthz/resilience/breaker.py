@@ -20,6 +20,9 @@ from extauthz.ports import CircuitState, CircuitView, ProviderObserver
 from extauthz.resilience.permit import CalledOff, CircuitOpen, Permit, Verdict
 from extauthz.resilience.policy import BreakerPolicy
 
+NO_WAIT: Final = 1e-9
+"""Seconds that are none: what rounding leaves over when a timer that was set for the end of the reset time comes."""
+
 StateListener = Callable[[CircuitState, CircuitView], None]
 """Told the state before a change, and the circuit after it."""
 
@@ -223,7 +226,8 @@ class Breaker:
     def _retry_in(self) -> float:
         if self._window.state == pybreaker.STATE_HALF_OPEN:
             return 0.0
-        return max(0.0, self._reset - (self._clock() - self._window.opened))
+        left = self._reset - (self._clock() - self._window.opened)
+        return left if left > NO_WAIT else 0.0
 
     def _change(self, action: Callable[[], object]) -> None:
         before = self.state

@@ -124,6 +124,13 @@ def test_it_stays_open_for_the_reset_time_and_not_longer() -> None:
     assert state_of(breaker) is CircuitState.HALF_OPEN
 
 
+def test_whoever_comes_when_the_time_is_up_does_not_come_too_early_by_a_rounding() -> None:
+    clock = FakeClock(1002.904079)
+    breaker = opened(clock)
+    clock.advance(POLICY.reset)
+    assert not breaker.refuses
+
+
 @pytest.mark.parametrize("spread", [0.9, 1.1])
 def test_the_reset_time_is_spread(spread: float) -> None:
     breaker = make(FakeClock(), spread=spread)
