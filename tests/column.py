@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,14 @@ from tests.served import Served, served
 
 RATE: Final = 500
 RESET: Final = 1.0
-DEADLINES: Final = {"lifecycle": 0.5, "billing": 0.2, "protection": 0.1, "events": 0.05}
+DEADLINES: Final = {"credentials": 0.25, "lifecycle": 0.5, "billing": 0.2, "protection": 0.1, "events": 0.05}
 """The default deadlines of spec section 4, in seconds."""
 
 _WARM: Final = 0.5
 _HEALTHY: Final = 1.5
-_OPEN: Final = 2.0
+_SETTLES: Final = 0.2
+"""Seconds after the circuits opened in which those who had hung until then are answered."""
+_OPEN: Final = 1.5
 _AFTER: Final = 0.3
 _PATIENCE: Final = 15.0
 _CONNECTIONS: Final = 400
@@ -31,7 +33,7 @@ _CONNECTIONS: Final = 400
 
 _CONFIGURATION: Final = """\
 providers:
-  credentials: {{url: "sqlite:///credentials.db"}}
+  credentials: {{url: "{credentials}", cache: {{ttl: {known}s}}, breaker: {{reset: {reset}s}}}}
   lifecycle: {{url: "{lifecycle}", cache: {{ttl: 100ms}}, breaker: {{reset: {reset}s}}}}
   billing: {{url: "{billing}", cache: {{ttl: 100ms, plan_ttl: 100ms}}, breaker: {{reset: {reset}s}}}}
   protection: {{url: "{protection}", breaker: {{reset: {reset}s}}}}
@@ -41,6 +43,7 @@ plans:
 default_plan: big
 """
 _EMBEDDED: Final = {
+    "credentials": "sqlite:///credentials.db",
     "lifecycle": "sqlite:///state.db",
     "billing": "sqlite:///state.db",
     "protection": "memory:",
@@ -61,19 +64,27 @@ class Column:
     requests: Sequence[Request]
 
 
+Callers = Callable[[Served, Path], Awaitable[Sequence[Request]]]
+"""Makes tenants, and the requests of them: of a replica, and the SQLite file with its keys."""
+
+
 @asynccontextmanager
-async def column(folder: Path, kinds: dict[str, str], *, patience: float = 1.0) -> AsyncIterator[Column]:
-    """`kinds` says for each provider that is not embedded what kind of place it is at; providers of one kind share one."""
-    if not kinds:
-        raise ValueError("no provider could fail")
+async def column(
+    folder: Path, kinds: Mapping[str, str], *, patience: float = 1.0, known: float = 30.0, make: Callers = callers
+) -> AsyncIterator[Column]:
+    """`kinds` says for each provider that is not embedded what kind of place it is at; providers of one kind share one.
+
+    `patience` is how long Envoy waits for a check, `known` how long a key that was verified is good, in seconds.
+    """
     async with _places(folder, sorted(set(kinds.values()))) as by_kind:
         places = {provider: by_kind[kind] for provider, kind in kinds.items()}
         urls = _EMBEDDED | {provider: where.url for provider, where in places.items()}
+        configuration = _CONFIGURATION.format(reset=RESET, known=known, **urls)
         async with (
-            served(folder, _CONFIGURATION.format(reset=RESET, **urls)) as replica,
+            served(folder, configuration) as replica,
             edge(folder, replica.checks, patience=patience) as envoy,
         ):
-            requests = await callers(replica, folder / "credentials.db")
+            requests = await make(replica, folder / "credentials.db")
             yield Column(places=places, replica=replica, edge=envoy, requests=requests)
 
 
@@ -89,9 +100,13 @@ async def _places(folder: Path, kinds: Sequence[str]) -> AsyncIterator[dict[str,
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """What was seen of one outage: when it broke, when the circuits were open, when all was mended; and every answer."""
+    """What was seen of one outage, and every answer.
+
+    It began between `broke` and `broken`; all circuits were open when we looked at `opened`; all was mended at `mended`.
+    """
 
     broke: float
+    broken: float
     opened: float
     mended: float
     answers: Answers
@@ -108,13 +123,17 @@ class Course:
 
     @property
     def p99_open(self) -> float:
-        return self.answers.between(self.opened, self.opened + _OPEN).percentile(0.99)
+        begin = self.opened + _SETTLES
+        return self.answers.between(begin, begin + _OPEN).percentile(0.99)
 
     @property
     def throughput_ratio(self) -> float:
         """Once open, against healthy."""
-        healthy = self.answers.throughput(self.broke - _HEALTHY, self.broke)
-        return self.answers.throughput(self.opened, self.opened + _OPEN) / healthy
+        return self._throughput(self.opened + _SETTLES, _OPEN) / self._throughput(self.broke - _HEALTHY, _HEALTHY)
+
+    def _throughput(self, begin: float, seconds: float) -> float:
+        """Of the requests of that time alone: answers to older ones that had hung would make it look better."""
+        return self.answers.between(begin, begin + seconds).throughput(begin, begin + seconds)
 
     def recovery(self, gate: str) -> float:
         """Seconds from the end of the outage to the first answer that rests on the provider of that gate."""
@@ -135,8 +154,12 @@ class Course:
         return sum(value for (of, having), value in self.counted.items() if of == name and wanted <= having)
 
 
-async def outage(at: Column, way: Way) -> Course:
-    """One outage from beginning to end under load, until every circuit is closed again."""
+async def _nothing() -> None:
+    """Nothing else happens."""
+
+
+async def outage(at: Column, way: Way, meanwhile: Callable[[], Awaitable[None]] = _nothing) -> Course:
+    """One outage from beginning to end under load, until every circuit is closed again; in its midst, `meanwhile`."""
     places = list({id(each): each for each in at.places.values()}.values())
     before = await _sums(at.replica)
     async with load(at.edge.port, at.requests, rate=RATE, connections=_CONNECTIONS) as running:
@@ -145,9 +168,12 @@ async def outage(at: Column, way: Way) -> Course:
         try:
             for each in places:
                 await asyncio.to_thread(way.begin, each)
+            broken = time.monotonic()
+            other = asyncio.ensure_future(meanwhile())
             await _until(at, "open")
             opened = time.monotonic()
-            await asyncio.sleep(_OPEN)
+            await asyncio.sleep(_SETTLES + _OPEN)
+            await other
         finally:
             for each in places:
                 await asyncio.to_thread(way.end, each)
@@ -155,7 +181,7 @@ async def outage(at: Column, way: Way) -> Course:
         await _until(at, "closed")
         await asyncio.sleep(_AFTER)
     counted = {sample: value - before.get(sample, 0.0) for sample, value in (await _sums(at.replica)).items()}
-    return Course(broke=broke, opened=opened, mended=mended, answers=running.answers, counted=counted)
+    return Course(broke=broke, broken=broken, opened=opened, mended=mended, answers=running.answers, counted=counted)
 
 
 async def _until(at: Column, state: str) -> None:
