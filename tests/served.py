@@ -90,10 +90,16 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, configuration: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Served]:
-    """Run a replica for as long as the context lasts; it must end well."""
+async def served(
+    folder: Path,
+    configuration: str,
+    env: Mapping[str, str] | None = None,
+    *,
+    ends: signal.Signals = signal.SIGTERM,
+) -> AsyncIterator[Served]:
+    """Run a replica for as long as the context lasts; it must end well. `ends` is how it is told to."""
     async with (
-        _running(folder, configuration, ["serve"], env or {}) as (process, log, where),
+        _running(folder, configuration, ["serve"], env or {}, ends) as (process, log, where),
         aiohttp.ClientSession() as http,
         grpc.aio.insecure_channel(where["grpc"]) as channel,
     ):
@@ -117,7 +123,11 @@ async def provided(folder: Path, configuration: str, *arguments: str) -> AsyncIt
 
 @asynccontextmanager
 async def _running(
-    folder: Path, configuration: str, command: list[str], env: Mapping[str, str]
+    folder: Path,
+    configuration: str,
+    command: list[str],
+    env: Mapping[str, str],
+    ends: signal.Signals = signal.SIGTERM,
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[dict[str, Any]], dict[str, Any]]]:
     """The process, its log, and the line in which it said where it serves."""
     file = folder / "extauthz.yaml"
@@ -143,7 +153,7 @@ async def _running(
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGCONT)
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(ends)
         code = await process.wait()
         await reading
     assert code in (0, -signal.SIGKILL), log[-5:]

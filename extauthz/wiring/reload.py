@@ -1,7 +1,9 @@
 """Reads the configuration again when it is told to, or when its file has changed."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import gc
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -70,4 +72,17 @@ class Reloader:
     def _read(self, running: Config) -> Prepared:
         if self._source.watched is not None:
             self._source.watched.reading()
-        return prepared(running, self._source.load().config)
+        with _uncollected():
+            return prepared(running, self._source.load().config)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, whose full runs stop the loop for a tenth of a second; a large document sets off several."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
