@@ -602,7 +602,7 @@ async def test_one_tenant_gets_a_quarter_of_the_bulkhead() -> None:
 @in_virtual_time
 async def test_restart_with_cold_caches_and_fifty_thousand_tenants_stays_within_the_bulkhead_without_errors() -> None:
     world = World()
-    arrivals, tenants = 200, 50_000
+    arrivals, tenants = 100, 50_000
 
     reasons: list[FallbackReason] = []
 
