@@ -138,6 +138,25 @@ async def test_who_leaves_takes_no_other_answer_along() -> None:
 
 
 @in_virtual_time
+async def test_what_was_not_sent_any_more_says_so_and_what_was_sent_may_have_been_done() -> None:
+    server = Server()
+    server.down = True
+    assert [(await server.fails()).asked for _ in range(2)] == [
+        False,
+        False,
+    ]  # not reached, then too early to try again
+    server.down = False
+    await asyncio.sleep(2)
+    await server.ask()
+    server.answers = server.wires[0].answers = False
+    asking = asyncio.ensure_future(server.fails())
+    await asyncio.sleep(LATENCY)
+    server.wires[0].breaks()
+    assert (await asking).asked
+    await server.link.close()
+
+
+@in_virtual_time
 async def test_a_lost_connection_fails_what_is_under_way_and_sends_nothing_twice() -> None:
     server = Server()
     server.answers = False
