@@ -58,7 +58,7 @@ class ProtectionGateConfig(Section):
     mode: Mode = Mode.ENFORCE
     """`enforce`, `shadow` (evaluate and count, never deny) or `off`."""
     on_failure: OnFailure = OnFailure.OPEN
-    """Without its provider: `open` lets the request through, `closed` answers 503, `local` counts in this process."""
+    """Without its provider: `open` lets the request through, `closed` answers 503, `local` counts in this process, by itself."""
     actions: ActionsConfig = ActionsConfig()
     draft_headers: Flag = False
     """Whether answers also carry `ratelimit` and `ratelimit-policy` of the IETF draft."""

@@ -88,6 +88,12 @@ class DimensionsContract(ABC):
         assert (await caller.charge(1)).charged
         assert (await caller.charge(0)).charged
 
+    async def test_the_cost_of_the_day_is_told_or_left_out(self) -> None:
+        """For the time in which there is no answer; what was refused is not in it."""
+        caller = Caller(await self.start(), Limits(max_cost_per_day=10))
+        told = [(await caller.charge(cost)).cost_today for cost in (4, 5, 6)]
+        assert told in ([4, 9, 9], [None, None, None])
+
     async def test_a_cost_above_the_whole_limit_waits_for_midnight_all_the_same(self) -> None:
         """It will not pass then either, but nobody can say better."""
         harness = await self.start()
