@@ -46,18 +46,20 @@ async def outage(
 ) -> None:
     """The provider goes under traffic; once its circuit is open, somebody opens the page."""
     key = await replica.tenant("acme")
-    assert (await replica.check(key)).answer.allowed
+
+    async def is_well() -> bool:
+        answer = (await replica.check(key)).answer
+        return answer.allowed and "x-extauthz-degraded" not in answer.headers
 
     async def is_open() -> bool:
         return await replica.circuit(provider) == "open"
 
+    await eventually(is_well)
     async with traffic(replica, key):
         await down()
         await eventually(is_open, 30.0)
         await followed(f"{page or provider}-provider-down.md", replica, "acme", folder, back)
-    answer = (await replica.check(key)).answer
-    assert answer.allowed
-    assert "x-extauthz-degraded" not in answer.headers
+    await eventually(is_well)
 
 
 async def test_the_lifecycle_provider_is_down(tmp_path: Path) -> None:
