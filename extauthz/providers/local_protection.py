@@ -16,7 +16,7 @@ from extauthz.providers.local_costs import LocalCosts
 from extauthz.providers.protection_answer import answer, over_limits
 
 MOST_TENANTS: Final = 100_000
-"""Tenants whose buckets are kept; about 400 bytes each."""
+"""Tenants whose buckets are kept; about 300 bytes each, with their cost."""
 
 _REFILLED: Final = frozenset({Dimension.RATE, Dimension.BURST})
 _NOT_COUNTED: Final = -1
