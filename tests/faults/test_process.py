@@ -109,7 +109,9 @@ async def _key(replica: Served, name: str) -> str:
 
 # SIGTERM
 
-DRAIN: Final = 2.0
+DRAIN: Final = 3.0
+NOTICED: Final = 2.0
+"""Seconds after SIGTERM by which every caller has stopped: what is begun later may meet a port that is closed."""
 
 
 async def test_sigterm_under_load_not_serving_first_every_check_that_was_begun_is_answered_events_are_kept(
@@ -128,7 +130,7 @@ async def test_sigterm_under_load_not_serving_first_every_check_that_was_begun_i
                     outcome = "allowed" if (await replica.check(key)).answer.allowed else "denied"
                 except grpc.aio.AioRpcError as error:
                     outcome = str(error.code())
-                if begun < ends:  # later than that on a machine that held us up too: that was no promise
+                if begun < ends:  # a busy machine may have kept us from stopping in time
                     became[outcome] += 1
 
         callers = [asyncio.create_task(caller()) for _ in range(32)]
@@ -137,7 +139,7 @@ async def test_sigterm_under_load_not_serving_first_every_check_that_was_begun_i
             move = {"to": state, "reason": "test"}
             assert (await replica.admin("POST", "/tenants/acme/lifecycle", move))[0] == 200
         begun = time.monotonic()
-        ends = begun + DRAIN
+        ends = begun + NOTICED
         replica.process.send_signal(signal.SIGTERM)
 
         async def not_serving() -> bool:
@@ -145,7 +147,7 @@ async def test_sigterm_under_load_not_serving_first_every_check_that_was_begun_i
 
         await eventually(not_serving, DRAIN)
         before = became.total()
-        await asyncio.sleep(DRAIN / 4)
+        await asyncio.sleep(0.5)
         assert became.total() > before  # those who have not heard it yet are still answered
         told.set()
         await asyncio.gather(*callers)
