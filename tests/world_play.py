@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from extauthz.model.billing import BillingRecord, BillingState
 from extauthz.model.deadline import Deadline
+from extauthz.model.decision import Decision
 from extauthz.model.identity import ApiKey
 from extauthz.model.lifecycle import LifecycleRecord, LifecycleState, Onboarding
 from extauthz.model.request import CheckRequest
@@ -35,8 +36,8 @@ class Play:
     def __init__(self, world: World, parts: Parts) -> None:
         self.stage = Stage(world, parts)
         self.requests = 0
-        self._keys: dict[str, tuple[ApiKey, str]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.keys: dict[str, tuple[ApiKey, str]] = {}
+        self._tasks: set[asyncio.Task[Decision]] = set()
         for number in range(world.tenants):
             self._settle_in(f"t{number}", PLANS_AT_FIRST[number % len(PLANS_AT_FIRST)])
 
@@ -53,7 +54,7 @@ class Play:
         """A key that is not at the store yet."""
         stage = self.stage
         record, text = stage.mint.mint(name[:-1], frozenset(), None, stage.wall())
-        self._keys[name] = record, text
+        self.keys[name] = record, text
         self._write("credentials", record.key_id, None)
         return record
 
@@ -71,7 +72,7 @@ class Play:
         if notice == "put":
             self._put(provider, key)
         elif notice == "forget":
-            self._forget(provider, key)
+            self.told_to_ask(provider, key)
         elif notice == "late":
             asyncio.get_running_loop().call_later(LAG, self._put, provider, key)
 
@@ -85,7 +86,8 @@ class Play:
         if provider == "billing":
             stage.charger.forget(key)
 
-    def _forget(self, provider: str, key: str) -> None:
+    def told_to_ask(self, provider: str, key: str) -> None:
+        """The process is told that something of this key changed."""
         stage = self.stage
         stage.guards[provider].forget(key)
         stage.facts[provider].forgotten(stage.clock(), [key])
@@ -106,12 +108,12 @@ class Play:
 
     def key(self, name: str, what: str, notice: str) -> None:
         """A key is issued (anew, where there was one that ended), revoked, or given an end within moments."""
-        record, text = self._keys[name]
+        record, text = self.keys[name]
         stored = self.stage.stored["credentials"][record.key_id]
         now = self.stage.wall()
         if what != "issue":
             changed = replace(stored or record, **{f"{what}_at": now if what == "revoked" else now + 2.0})
-            self._keys[name] = changed, text
+            self.keys[name] = changed, text
         elif stored is None:
             changed = record
         elif stored.revoked_at is None and stored.expires_at is None:
@@ -168,18 +170,19 @@ class Play:
     ) -> None:
         """So many equal requests at once; with `patience` their callers go away after so many seconds."""
         loop = asyncio.get_running_loop()
-        record, text = self._keys[key]
+        record, text = self.keys[key]
         headers = {} if credential == "none" else {"x-api-key": _spoilt(text, credential)}
         request = CheckRequest(method=method, path=PATHS[route], headers=headers)
         for _ in range(burst):
-            task = loop.create_task(self._ask(request, record, credential, route, budget))
+            task = loop.create_task(self.ask(request, record, credential, route, budget))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             if patience is not None:
                 loop.call_later(patience, task.cancel)
         self.requests += burst
 
-    async def _ask(self, request: CheckRequest, key: ApiKey, credential: str, route: str, budget: float) -> None:
+    async def ask(self, request: CheckRequest, key: ApiKey, credential: str, route: str, budget: float) -> Decision:
+        """The answer to one request, judged."""
         stage = self.stage
         asked = stage.clock()
         stage.facts["protection"].asked_for(key.tenant_id)
@@ -192,6 +195,7 @@ class Play:
             stage.judge.judge(seen)
         except Wrong as wrong:
             stage.failure = stage.failure or Wrong(f"{wrong}\n{seen}")
+        return decision
 
     async def run(self, steps: Sequence[Step]) -> int:
         """Take the steps; how many requests were answered rightly.

@@ -36,16 +36,16 @@ class Backend:
     def __init__(self, facts: Provider, log: deque[str]) -> None:
         self.facts = facts
         self.behaviour = Behaviour()
-        self._calls = 0
+        self.calls = 0
         self._log = log
 
     async def call(self, key: str, tenant: str, look: Callable[[], Awaitable[Any]]) -> Any:
         """One call; `look` is what answers it."""
         loop, facts, behaviour = asyncio.get_running_loop(), self.facts, self.behaviour
-        self._calls += 1
-        kind = behaviour.kinds[self._calls % len(behaviour.kinds)]
+        self.calls += 1
+        kind = behaviour.kinds[self.calls % len(behaviour.kinds)]
         # So that nothing happens at the very moment of something else, and every order is known.
-        latency = behaviour.latency and behaviour.latency + self._calls % 997 * 1e-7
+        latency = behaviour.latency and behaviour.latency + self.calls % 997 * 1e-7
         number = facts.begun(loop.time(), key, tenant)
         how, value, fact = "cancelled", None, None
         try:
