@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import click
@@ -34,6 +35,9 @@ def serve(file: Path | None, listen: str | None, admin_listen: str | None, *, va
     if validate:
         _validate(file, flags)
         return
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # it would end what has only begun to start; nothing is read yet that it could mean
     from extauthz.config import WatchedFile  # noqa: PLC0415 - loaded when needed, so that `--help` is quick
 
     watched = None if file is None else WatchedFile(file)
