@@ -17,7 +17,7 @@ from extauthz.providers.postgres import PostgresStore
 from extauthz.providers.state_rows import KEY_COLUMNS, from_api_key
 from extauthz.testing.contracts_values import a_change, a_tenant
 from tests.faults.conftest import Figures
-from tests.outage import ATTEMPTS, configuration
+from tests.outage import configuration
 from tests.postgres import PostgresServer
 from tests.served import PEPPER, Served, eventually, served
 
@@ -120,6 +120,8 @@ default_plan: small
 """
 """Lifecycle alone is far away."""
 
+TRIES = 10
+
 
 async def codes(replica: Served, key: str, patience: float) -> list[int]:
     """What eight checks at once come to, -1 for one that was not answered in time."""
@@ -138,17 +140,18 @@ async def codes(replica: Served, key: str, patience: float) -> list[int]:
 async def test_envoy_at_200_and_at_50_ms_lifecycle_hung_the_rest_healthy_the_charge_still_happens_and_limits_hold(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    """Cold, from the first check on. On a busy machine an answer may be late by itself, so the best of three counts."""
+    """Cold, from the first check on. On a busy machine an answer may be late by itself, so the best of some tries counts."""
     config = HURRY.format(postgres=postgres.new_database())
     async with served(tmp_path, config) as warm:
-        keys = iter([await warm.tenant(f"t{number}") for number in range(2 * ATTEMPTS)])
+        keys = iter([await warm.tenant(f"t{number}") for number in range(2 * TRIES + 1)])
     postgres.freeze()
     try:
         async with served(tmp_path, config) as replica:
             for patience in (0.2, 0.05):
                 came: list[list[int]] = []
-                while len(came) < ATTEMPTS and [200] * 5 + [429] * 3 not in came:
+                while len(came) < TRIES and [200] * 5 + [429] * 3 not in came:
                     came.append(await codes(replica, next(keys), patience))
+                    await asyncio.sleep(0.2)
                 assert [200] * 5 + [429] * 3 in came, came
                 assert all(each.count(200) <= 5 for each in came)
 
