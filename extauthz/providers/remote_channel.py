@@ -42,11 +42,24 @@ _OPTIONS: Final = (
 )
 _FILES: Final = ("ca", "cert", "key")
 
+RENEW_SECONDS: Final = 1.0
+"""A connection that is no good is replaced, at most once in so many seconds: an outage makes no storm of them."""
+
+RETIRE_SECONDS: Final = 5.0
+"""For what is still under way on one that was replaced."""
+
+_LOST: Final = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+_SILENT: Final = grpc.StatusCode.DEADLINE_EXCEEDED
+
 
 class RemoteChannel:
     """The connection to one provider, made when it is needed, and again whenever it was lost.
 
     Several providers at one place share it: each starts it and closes it, and the last one to close ends it.
+
+    gRPC itself waits before it connects again to who is gone, and holds on to a connection whose other end takes everything and
+    says nothing. Neither may cost the one try that an open circuit makes: where gRPC waits the call begins with a connection of
+    its own, and where a whole call's time went by without an answer to anybody the next one finds another connection.
 
     Args:
         url: `grpc://host:port`, `grpc:///path/of/a.sock`, or `grpcs://host:port?ca=FILE&cert=FILE&key=FILE`, where all three
@@ -60,6 +73,9 @@ class RemoteChannel:
         self._target, self._files = _parse(url)
         self._users = 0
         self._channel: grpc.aio.Channel | None = None
+        self._opened = 0.0
+        self._heard = 0.0
+        self._retiring: set[asyncio.Task[None]] = set()
         self._calls: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
 
     async def start(self) -> None:
@@ -69,8 +85,7 @@ class RemoteChannel:
             ConfigError: a file of the URL cannot be read.
         """
         if self._channel is None:
-            self._channel = _open(self._target, self._files)
-            self._channel.get_state(try_to_connect=True)
+            self._channel = self._connect()
         self._users += 1
 
     async def close(self) -> None:
@@ -81,7 +96,9 @@ class RemoteChannel:
             return
         self._channel = None
         self._calls.clear()
-        await channel.close()
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(channel.close(), *self._retiring, return_exceptions=True)
 
     async def ask(self, rpc: Rpc[Q, A], build: Callable[[], Q], seconds: float) -> A:
         """The answer to a call, which has so many `seconds`; the provider is told so. `build` makes the request.
@@ -105,17 +122,44 @@ class RemoteChannel:
     async def _call(self, rpc: Rpc[Q, A], message: bytes, seconds: float) -> bytes:
         traceparent = trace.current.get()
         metadata = ((trace.HEADER, traceparent),) if traceparent else None
+        if self._channel is not None and self._channel.get_state() is _LOST:
+            self._renew()
+        began = _now()
         try:
-            return await self._method(rpc.path)(message, timeout=seconds, metadata=metadata)
+            answer = await self._method(rpc.path)(message, timeout=seconds, metadata=metadata)
         except grpc.aio.AioRpcError as error:
+            if error.code() is _SILENT and self._heard < began:
+                self._renew()
             raise _meaning(error, lookup=rpc in LOOKUPS) from None
         except (grpc.aio.UsageError, grpc.aio.InternalError) as error:
             raise ProviderError(f"the connection failed: {error}") from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
+                if self._heard < began and _now() - began >= seconds:
+                    self._renew()  # whoever called was a moment before gRPC
                 raise
             raise ProviderError("the connection was closed") from None  # under this call; nobody cancelled us
+        self._heard = _now()
+        return answer
+
+    def _connect(self) -> grpc.aio.Channel:
+        """At once: the first call is to find it made."""
+        channel = _open(self._target, self._files)
+        channel.get_state(try_to_connect=True)
+        self._opened = _now()
+        return channel
+
+    def _renew(self) -> None:
+        """Another connection for the calls to come; those under way end on theirs."""
+        old = self._channel
+        if old is None or _now() - self._opened < RENEW_SECONDS:
+            return
+        self._channel = self._connect()
+        self._calls.clear()
+        task = asyncio.create_task(old.close(RETIRE_SECONDS))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
     def _method(self, path: str) -> "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]":
         """The call of that path, of bytes: gRPC would make UNKNOWN of an answer that it cannot read for us."""
@@ -130,6 +174,10 @@ def _meaning(error: grpc.aio.AioRpcError, *, lookup: bool) -> ExtauthzError:
     word = dict(error.trailing_metadata()).get(ERROR_WORD, "")
     refusal = Refusal(error.code(), error.details() or "", word if isinstance(word, str) else "")
     return error_of(refusal, lookup=lookup)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _open(target: str, files: dict[str, Path] | None) -> grpc.aio.Channel:
