@@ -69,3 +69,12 @@ def seen_as(
 def _report(made: GateReport) -> Report:
     fallback = None if made.fallback is None else made.fallback.value
     return Report(made.verdict, made.source.value, fallback, made.age_ms)
+
+
+def spoilt(text: str, credential: str) -> str:
+    """The key, or one with a forged mac, or with another secret."""
+    if credential == "forged":
+        return text[:21] + ("a" if text[21] != "a" else "b") + text[22:]
+    if credential == "wrong":
+        return text[:-3] + ("a" if text[-3] != "a" else "b") + text[-2:]
+    return text
