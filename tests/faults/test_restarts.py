@@ -23,6 +23,7 @@ from tests.redis_server import RedisServer, single
 from tests.served import Served, eventually, served
 
 DRAIN: Final = 5.0  # as it is by default
+CONTROL: Final = 2.0
 
 CONFIGURATION: Final = """\
 providers:
@@ -91,11 +92,19 @@ class Pair:
     requests: list[Request]
 
     async def under_load(self, rate: float, what: Callable[[], Awaitable[None]]) -> Answers:
-        """The answers to load that goes on while `what` happens, and a second before and after it."""
+        """The answers to load that goes on while `what` happens, and some seconds before and a second after it.
+
+        Where requests fail before anything has happened, the machine cannot carry the load, and nothing is said of what happens.
+        """
         async with load(self.envoy.port, self.requests, rate=rate) as running:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(CONTROL)
+            begin = time.monotonic()
             await what()
             await asyncio.sleep(1.0)
+        before = running.answers.between(
+            0.0, begin - 1.0
+        )  # what Envoy still waits for then, it waits for while it happens
+        assert failed(before) == 0, f"the machine is too busy, it fails without a restart too: {before.outcomes()}"
         return running.answers
 
     async def healthy(self) -> int:
