@@ -27,7 +27,7 @@ PLACES: Final = {
 TOGETHER: Final = "lifecycle+billing+protection"
 ALL: Final = [
     *((provider, kind, way) for provider, kinds in PLACES.items() for kind in kinds for way in WAYS),
-    *((TOGETHER, "postgresql+redis", way) for way in ("frozen", "killed", "slow", "black-holed")),
+    *((TOGETHER, "postgresql+redis", way) for way in ("frozen", "killed", "slow", "black-holed", "backlog-full")),
 ]
 SOME: Final = [
     ("lifecycle", "postgresql", "frozen"),
