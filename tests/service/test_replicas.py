@@ -174,7 +174,9 @@ async def test_no_postgresql_query_for_a_cached_tenant_and_one_for_an_expired_on
         async with served(tmp_path, text) as replica:
             key = await replica.tenant("acme")
             assert await reason_at(replica, key) == "allowed"
-            await asyncio.sleep(1.1)  # the news of that tenant and key has come round by now, and emptied what it concerns
+            await asyncio.sleep(
+                1.1
+            )  # the news of that tenant and key has come round by now, and emptied what it concerns
             assert await reason_at(replica, key) == "allowed"
             before = looked_up()
             assert before["tenants"] >= 1
