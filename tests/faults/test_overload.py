@@ -133,7 +133,8 @@ async def test_at_ten_times_capacity_goodput_holds_health_stays_up_refusals_are_
             floods.append(await _flood(replica, envoy, requests, seconds=10.0 if full else 3.0))
         last = floods[-1]
         what = f"{len(last.answers):,} requests at 10 times the capacity of {last.capacity:.0f}/s: goodput"
-        figures.note(what, f"{last.ratio:.2f} of capacity", "0.8 of capacity", met=last.ratio >= 0.8)
+        tried = ", ".join(f"{each.ratio:.2f}" for each in floods)
+        figures.note(what, f"{last.ratio:.2f} of capacity (rounds: {tried})", "0.8 of capacity", met=last.ratio >= 0.8)
         assert last.ratio >= 0.8
         assert last.watched.well == last.watched.asked > 10
         (ejections,) = (await envoy.stats("cluster.extauthz.outlier_detection.ejections_enforced_total")).values()
@@ -163,11 +164,15 @@ async def _people(replica: Served) -> tuple[list[Request], list[Request]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """The others beside a flood: their p99 over that without it, how many did not get their full answer; and the loud one's."""
+    """The others beside a flood: their p99 over that without it, how many did not get their full answer; and the loud one's.
+
+    `tried` are the ratios of all rounds up to this one, because a reader has to know of how many it is the choice.
+    """
 
     ratio: float
     disturbed: int
     loud: Answers
+    tried: str
 
     @property
     def well(self) -> bool:
@@ -183,12 +188,13 @@ async def _beside(envoy: Edge, people: tuple[list[Request], list[Request]], rate
         others = loud.named("other")
         disturbed = sum(1 for each in (*quiet, *others) if each.status != 200 or each.degraded)
         ratio = others.percentile(0.99) / quiet.percentile(0.99)
-        rounds.append(Beside(ratio=ratio, disturbed=disturbed, loud=loud.named("loud")))
+        tried = ", ".join(f"{each:.2f}" for each in (*(past.ratio for past in rounds), ratio))
+        rounds.append(Beside(ratio=ratio, disturbed=disturbed, loud=loud.named("loud"), tried=tried))
     return rounds[-1]
 
 
 def _note(figures: Figures, what: str, found: Beside) -> None:
-    measured = f"{found.ratio:.2f} times"
+    measured = f"{found.ratio:.2f} times (rounds: {found.tried})"
     figures.note(f"one tenant floods, {what}: p99 of the others", measured, "2 times", met=found.well)
     assert found.ratio <= 2
     assert found.disturbed == 0

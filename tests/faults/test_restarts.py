@@ -91,8 +91,8 @@ class Pair:
     envoy: Edge
     requests: list[Request]
 
-    async def under_load(self, rate: float, what: Callable[[], Awaitable[None]]) -> Answers:
-        """The answers to load that goes on while `what` happens, and some seconds before and a second after it.
+    async def under_load(self, rate: float, least: int, what: Callable[[], Awaitable[None]]) -> Answers:
+        """The answers to load that goes on while `what` happens, some seconds before it, and after it until `least` were sent.
 
         Where requests fail before anything has happened, the machine cannot carry the load, and nothing is said of what happens.
         """
@@ -100,7 +100,7 @@ class Pair:
             await asyncio.sleep(CONTROL)
             begin = time.monotonic()
             await what()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(max(1.0, running.began + least / rate - time.monotonic()))
         before = running.answers.between(
             0.0, begin - 1.0
         )  # what Envoy still waits for then, it waits for while it happens
@@ -137,6 +137,11 @@ async def _requests(replica: Served) -> list[Request]:
     return [Request(name=name, path="/api/v1/runs", headers={"x-api-key": key}) for name, key in asks]
 
 
+def _size(*, full: bool) -> tuple[float, int]:
+    """Requests a second, and how many at least."""
+    return (500, 10_500) if full else (250, 2_500)
+
+
 def failed(answers: Answers) -> int:
     """How many did not get what is theirs."""
     return sum(count for outcome, count in answers.outcomes().items() if outcome not in RIGHT)
@@ -162,7 +167,7 @@ async def test_sigterm_of_one_of_two_replicas_fails_no_request_nor_does_a_rollin
                 await place.start()
                 await place.in_use()
 
-        answers = await both.under_load(500 if full else 250, one_after_the_other)
+        answers = await both.under_load(*_size(full=full), one_after_the_other)
         told(figures, "two replicas behind Envoy, SIGTERM: failed requests", answers)
         assert await both.healthy() == 2
 
@@ -179,6 +184,6 @@ async def test_kill_9_of_one_of_two_replicas_fails_no_request_and_it_takes_reque
                 await place.start()
                 await place.in_use()
 
-        answers = await both.under_load(500 if full else 250, again_and_again)
+        answers = await both.under_load(*_size(full=full), again_and_again)
         told(figures, "two replicas behind Envoy, kill -9: failed requests", answers)
         assert await both.healthy() == 2
