@@ -8,12 +8,11 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
-from math import ceil
 from typing import Any, Final, Generic, TypeVar
 
 from extauthz.errors import InvalidRecord, ProviderBusy, ProviderError, ProviderTimeout
 from extauthz.model import trace
-from extauthz.model.deadline import Clock, Deadline
+from extauthz.model.deadline import Clock
 from extauthz.model.decision import FallbackReason
 from extauthz.ports import ProviderObserver
 from extauthz.resilience.breaker import Breaker, CircuitOpen, Permit
@@ -30,9 +29,6 @@ PASSES: Final = 4
 A loop that is idle makes them in microseconds. One that is overloaded is late by itself; without them its own lateness would look
 like a provider that fails, and open the circuit.
 """
-
-ON_TIME: Final = 0.001
-"""Seconds by which a loop that is not overloaded may be late."""
 
 CLOSE_PATIENCE: Final = 1.0
 """Seconds that `close` waits for calls it has cancelled."""
@@ -56,27 +52,7 @@ class NoAnswer:
 Outcome = Answer[T] | NoAnswer
 
 
-async def wait_for(future: asyncio.Future[Any], deadline: Deadline) -> bool:
-    """Wait for a call's outcome until `deadline`; whether it is there.
-
-    Where the caller's deadline and the provider's are one moment, the provider's verdict is waited for: it takes a few turns
-    of the loop. A caller that is late already does not wait for that.
-    """
-    await asyncio.wait({future}, timeout=deadline.remaining())
-    turns = PASSES + 2
-    while not future.done() and turns and deadline.remaining() > -ON_TIME:
-        await asyncio.sleep(0)
-        turns -= 1
-    return future.done()
-
-
-def retry_after_ms(breaker: Breaker) -> int | None:
-    """Milliseconds until the provider is tried again, rounded up; None where its circuit is closed."""
-    retry_in = breaker.retry_in
-    return None if retry_in is None else ceil(round(retry_in * 1000, 3))
-
-
-class _Call(Generic[T]):
+class Call(Generic[T]):
     """One call under way. `landed` is told the outcome once; what comes after that has no effect any more."""
 
     __slots__ = ("_landed", "_leave", "permit", "started", "task", "timer")
@@ -93,17 +69,33 @@ class _Call(Generic[T]):
 
     @property
     def over(self) -> bool:
+        """Whether its outcome was told."""
         return self._landed is None
 
     def land(self, outcome: Outcome[T]) -> None:
+        """Tell the outcome, if none was told before."""
         landed, self._landed = self._landed, None
         if landed is not None:
             landed(outcome)
 
     def leave(self) -> None:
+        """Leave the bulkhead, if it did not yet."""
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()
+
+    def call_off(self) -> None:
+        """End it without a verdict; it leaves the bulkhead when its task has ended."""
+        self.timer.cancel()
+        self.permit.released()
+        self.land(NoAnswer(FallbackReason.ERROR))
+        self.task.cancel()
+
+    def give_way(self) -> Callable[[], None] | None:
+        """Call it off, and leave its slot to another call, which is to leave it so; None where it has left already."""
+        leave, self._leave = self._leave, None
+        self.call_off()
+        return leave
 
 
 class Caller:
@@ -125,7 +117,7 @@ class Caller:
         self._breaker = breaker
         self._observer = observer
         self._clock = clock
-        self._calls: set[_Call[Any]] = set()  # of whatever each call answers
+        self._calls: set[Call[Any]] = set()  # of whatever each call answers
         self._closed = False
 
     def start(
@@ -135,15 +127,17 @@ class Caller:
         landed: Callable[[Outcome[T]], None],
         *,
         entered: bool = False,
-    ) -> FallbackReason | None:
-        """Begin a call for `tenant`; None, or why it was not made.
+        before: Call[T] | None = None,
+    ) -> Call[T] | FallbackReason:
+        """Begin a call for `tenant`; the call, or why it was not made.
 
         When it was made, `landed` gets its outcome once, at the deadline at the latest and never before this returns. With
-        `entered` the caller is in the bulkhead already, and is taken out of it here.
+        `entered` the caller is in the bulkhead already, and is taken out of it here. `before` is a call for the same tenant
+        whose outcome nobody needs any more: where the bulkhead is full, this one goes on in its slot.
         """
-        if not entered and not self._bulkhead.enter(tenant):
+        leave = partial(self._bulkhead.leave, tenant) if entered else self._enter(tenant, before)
+        if leave is None:
             return FallbackReason.BULKHEAD
-        leave = partial(self._bulkhead.leave, tenant)
         if self._closed:
             leave()
             return FallbackReason.ERROR
@@ -152,24 +146,33 @@ class Caller:
         except CircuitOpen:
             leave()
             return FallbackReason.CIRCUIT_OPEN
-        _fresh_context().run(self._launch, _Call(permit, self._clock(), landed, leave), call)
-        return None
+        made = Call(permit, self._clock(), landed, leave)
+        _fresh_context().run(self._launch, made, call)
+        return made
 
-    def _launch(self, flying: _Call[T], call: Callable[[], Awaitable[T]]) -> None:
+    def _enter(self, tenant: Hashable, before: Call[Any] | None) -> Callable[[], None] | None:
+        """Take a slot; how to leave it, None where there is none. What would be refused anyway takes none from who has one."""
+        if self._bulkhead.enter(tenant):
+            return partial(self._bulkhead.leave, tenant)
+        if before is None or self._closed or self._breaker.refuses:
+            return None
+        return before.give_way()
+
+    def _launch(self, flying: Call[T], call: Callable[[], Awaitable[T]]) -> None:
         loop = asyncio.get_running_loop()
         flying.task = loop.create_task(_drive(call))
         flying.timer = loop.call_later(self._timeout, self._due, flying, PASSES)
         self._calls.add(flying)
         flying.task.add_done_callback(partial(self._ended, flying))
 
-    def _due(self, flying: _Call[T], passes: int) -> None:
+    def _due(self, flying: Call[T], passes: int) -> None:
         """The deadline has come. What arrived before it, while the loop was busy with something else, is still taken."""
         if passes:
             flying.timer = asyncio.get_running_loop().call_soon(self._due, flying, passes - 1)
         else:
             self._expire(flying)
 
-    def _expire(self, flying: _Call[T]) -> None:
+    def _expire(self, flying: Call[T]) -> None:
         """Abandon a call: it is cancelled but not waited for, because a driver may take seconds to notice."""
         flying.permit.failed(ProviderTimeout())
         flying.land(NoAnswer(FallbackReason.TIMEOUT))
@@ -177,7 +180,7 @@ class Caller:
         flying.timer = asyncio.get_running_loop().call_later(self._timeout * ABANDONED_GRACE, flying.leave)
         self._observer.called(self._operation, self._clock() - flying.started, answered=False)
 
-    def _ended(self, flying: _Call[T], task: asyncio.Task[T]) -> None:
+    def _ended(self, flying: Call[T], task: asyncio.Task[T]) -> None:
         flying.timer.cancel()
         flying.leave()
         self._calls.discard(flying)
@@ -202,7 +205,7 @@ class Caller:
         answered = error is None or isinstance(error, InvalidRecord)
         self._observer.called(self._operation, self._clock() - flying.started, answered=answered)
 
-    def _refused(self, flying: _Call[T]) -> None:
+    def _refused(self, flying: Call[T]) -> None:
         """The call was not made for want of a connection: as if the bulkhead had been full."""
         flying.permit.released()
         flying.land(NoAnswer(FallbackReason.BULKHEAD, asked=False))
@@ -213,10 +216,7 @@ class Caller:
         self._closed = True
         calls = tuple(self._calls)
         for flying in calls:
-            flying.timer.cancel()
-            flying.permit.released()
-            flying.land(NoAnswer(FallbackReason.ERROR))
-            flying.task.cancel()
+            flying.call_off()
         if calls:
             await asyncio.wait({flying.task for flying in calls}, timeout=CLOSE_PATIENCE)
 

@@ -12,10 +12,11 @@ from extauthz.model.protection import Charge, ChargeResult
 from extauthz.ports import ProtectionProvider, ProviderObserver, Unavailable
 from extauthz.resilience.breaker import Breaker
 from extauthz.resilience.bulkhead import Bulkhead
-from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome, retry_after_ms, wait_for
+from extauthz.resilience.call import Answer, Call, Caller, NoAnswer, Outcome
 from extauthz.resilience.policy import ChargePolicy
 from extauthz.resilience.probe import Probe
 from extauthz.resilience.refused import RefusedCharges
+from extauthz.resilience.waiting import retry_after_ms, wait_for
 
 OPERATION: Final = "charge"
 
@@ -88,9 +89,9 @@ class ChargeGuard:
         if known is not None:
             return known
         result: asyncio.Future[Outcome[ChargeResult]] = asyncio.get_running_loop().create_future()
-        refused = self._start(charge, result.set_result)
-        if refused is not None:
-            raise self._refused(refused)
+        started = self._start(charge, result.set_result)
+        if isinstance(started, FallbackReason):
+            raise self._refused(started)
         if not await wait_for(result, deadline):
             raise self._unavailable(FallbackReason.BUDGET, asked=True)
         return self._result(result.result())
@@ -145,7 +146,9 @@ class ChargeGuard:
         self._observer.called(OPERATION, self._clock() - started, answered=True)
         return result
 
-    def _start(self, charge: Charge, landed: Callable[[Outcome[ChargeResult]], None]) -> FallbackReason | None:
+    def _start(
+        self, charge: Charge, landed: Callable[[Outcome[ChargeResult]], None]
+    ) -> Call[ChargeResult] | FallbackReason:
         """Begin a charge that has entered the bulkhead."""
         epoch = self._refusals.epoch
 

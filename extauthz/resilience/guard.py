@@ -10,11 +10,12 @@ from extauthz.ports import CacheResult, Fetched, LongMemory, ProviderObserver, U
 from extauthz.resilience.breaker import Breaker
 from extauthz.resilience.bulkhead import Bulkhead
 from extauthz.resilience.cache import Cache, Entry, never
-from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome, retry_after_ms, wait_for
+from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome
 from extauthz.resilience.policy import GuardPolicy
 from extauthz.resilience.probe import Probe
 from extauthz.resilience.singleflight import Flight, Flights, Overtaken
 from extauthz.resilience.stats import GuardStats
+from extauthz.resilience.waiting import retry_after_ms, wait_for
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -84,6 +85,8 @@ class Guard(Generic[K, V]):
     async def get(self, key: K, deadline: Deadline, max_age: float | None = None) -> Fetched[V]:
         """The value, from the cache or from the provider. Where a change overtakes the load, what the change left.
 
+        A clearing or a doubt overtakes it too. The load that follows needs no slot of the bulkhead beside the old one's.
+
         Raises:
             Unavailable: no fresh answer by the deadline. Its `last_known` may stand in.
         """
@@ -97,9 +100,9 @@ class Guard(Generic[K, V]):
             if isinstance(flight, FallbackReason):
                 self._observer.refused(self._operation)
                 raise self._unavailable(key, flight)
-            if not await wait_for(flight, deadline):
+            if not await wait_for(flight.outcome, deadline):
                 raise self._unavailable(key, FallbackReason.BUDGET)
-            outcome = flight.result()
+            outcome = flight.outcome.result()
             if not isinstance(outcome, Overtaken):
                 return self._fetched(key, outcome)
 
@@ -177,11 +180,13 @@ class Guard(Generic[K, V]):
 
     def _begin(self, key: K) -> Flight[V] | FallbackReason:
         flight = self._flights.begin(key)
-        refused = self._caller.start(self._tenant_of(key), lambda: self._load(key), partial(self._landed, key, flight))
-        if refused is None:
-            return flight
-        self._flights.land(key, flight)
-        return refused
+        landed, before = partial(self._landed, key, flight), self._flights.before(key)
+        call = self._caller.start(self._tenant_of(key), lambda: self._load(key), landed, before=before)
+        if isinstance(call, FallbackReason):
+            self._flights.land(key, flight)
+            return call
+        flight.call = call
+        return flight
 
     def _load_ahead(self, key: K, entry: Entry[V], now: float, max_age: float | None) -> None:
         """Load an answer again that ends soon. Nobody waits for it, so nothing is told where it can't be begun now."""
@@ -207,7 +212,7 @@ class Guard(Generic[K, V]):
             if isinstance(outcome, Answer):
                 self._learn(key, outcome.value)
         finally:
-            flight.set_result(outcome)
+            flight.outcome.set_result(outcome)
 
     def _fetched(self, key: K, outcome: Outcome[V]) -> Fetched[V]:
         if isinstance(outcome, NoAnswer):

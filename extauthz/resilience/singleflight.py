@@ -2,13 +2,15 @@
 
 To be in this table is what makes a load current. A change of the key takes its load out: the load runs on, but it fills no cache
 and answers nobody, and whoever waited for it looks again. So generations need no memory beyond the loads themselves.
+
+A load that was taken out keeps its slot of the bulkhead until it ends, or until the one that follows it needs that slot.
 """
 
 import asyncio
 from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
 
-from extauthz.resilience.call import Outcome
+from extauthz.resilience.call import Call, Outcome
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -20,8 +22,15 @@ class Overtaken:
 
 OVERTAKEN: Final = Overtaken()
 
-Flight = asyncio.Future[Outcome[V] | Overtaken]
-"""Waited for by many, cancelled by none."""
+
+class Flight(Generic[V]):
+    """A load in the air. `outcome` is waited for by many, cancelled by none; `call` is what makes it, once it was begun."""
+
+    __slots__ = ("call", "outcome")
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[Outcome[V] | Overtaken] = asyncio.get_running_loop().create_future()
+        self.call: Call[V] | None = None
 
 
 class Flights(Generic[K, V]):
@@ -29,6 +38,7 @@ class Flights(Generic[K, V]):
 
     def __init__(self) -> None:
         self._flights: dict[K, Flight[V]] = {}
+        self._overtaken: dict[K, Flight[V]] = {}  # the last one of a key, while it runs
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -37,14 +47,21 @@ class Flights(Generic[K, V]):
         """The current load of `key`; None where there is none."""
         return self._flights.get(key)
 
+    def before(self, key: K) -> Call[V] | None:
+        """The load of `key` that was overtaken last, while it runs; None where there is none."""
+        flight = self._overtaken.get(key)
+        return None if flight is None else flight.call
+
     def begin(self, key: K) -> Flight[V]:
         """A new load of `key`, which has none."""
-        flight: Flight[V] = asyncio.get_running_loop().create_future()
+        flight: Flight[V] = Flight()
         self._flights[key] = flight
         return flight
 
     def land(self, key: K, flight: Flight[V]) -> bool:
         """Take the load out of the table; whether it is still current."""
+        if self._overtaken.get(key) is flight:
+            del self._overtaken[key]
         if self._flights.get(key) is not flight:
             return False
         del self._flights[key]
@@ -54,7 +71,8 @@ class Flights(Generic[K, V]):
         """The key was changed: a load begun before is not current any more."""
         flight = self._flights.pop(key, None)
         if flight is not None:
-            flight.set_result(OVERTAKEN)
+            self._overtaken[key] = flight
+            flight.outcome.set_result(OVERTAKEN)
 
     def overtake_all(self) -> None:
         """Every key was changed."""
