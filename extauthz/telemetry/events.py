@@ -10,6 +10,8 @@ import structlog
 
 from extauthz.model.event import Event, EventSource, EventType, Severity
 from extauthz.ports import Clock, EventStore
+from extauthz.resilience.breaker import Breaker
+from extauthz.telemetry.events_circuit import EventCircuit
 from extauthz.telemetry.events_dead import WRITE_TIMEOUT, DeadLetters
 from extauthz.telemetry.events_delivery import Delivery
 from extauthz.telemetry.events_queue import EventQueue
@@ -58,8 +60,8 @@ class EventBus:
     """An `EventSink` in front of an `EventStore`.
 
     `max_queue` events wait at most; `batch_size` go to the store at once, `linger` seconds after the first of them, in
-    `emit_timeout` seconds. A batch that the store does not take goes to `dead_letters` (None: it is lost, counted). To be
-    used on one event loop only.
+    `emit_timeout` seconds. A batch that the store does not take goes to `dead_letters` (None: it is lost, counted), and while
+    the circuit of `breaker` is open without being tried (None: there is no circuit). To be used on one event loop only.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class EventBus:
         batch_size: int = 500,
         linger: float = 0.02,
         emit_timeout: float = 0.05,
+        breaker: Breaker | None = None,
     ) -> None:
         self._store = store
         self._observer = observer
@@ -81,8 +84,14 @@ class EventBus:
         self._queue = EventQueue(max_queue)
         self._batch_size = batch_size
         self._linger = linger
+        self._circuit = None if breaker is None else EventCircuit(breaker, store.size_bytes, emit_timeout)
         self._delivery = Delivery(
-            store=store, observer=observer, clock=clock, dead_letters=dead_letters, timeout=emit_timeout
+            store=store,
+            observer=observer,
+            clock=clock,
+            dead_letters=dead_letters,
+            timeout=emit_timeout,
+            circuit=self._circuit,
         )
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,6 +126,8 @@ class EventBus:
             watcher.cancel()
             await asyncio.wait({writer}, timeout=within + 2 * WRITE_TIMEOUT)
             writer.cancel()
+        if self._circuit is not None:
+            self._circuit.close()
         if self._dead_letters is not None:
             self._dead_letters.close()
 

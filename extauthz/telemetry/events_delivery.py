@@ -6,8 +6,10 @@ from typing import Final, Protocol
 
 import structlog
 
+from extauthz.errors import ProviderTimeout
 from extauthz.model.event import Event
 from extauthz.ports import Clock, EventStore
+from extauthz.telemetry.events_circuit import EventCircuit
 from extauthz.telemetry.events_dead import DeadLetters
 
 MAX_ABANDONED: Final = 8
@@ -23,14 +25,17 @@ class DeliveryObserver(Protocol):
         """A batch was stored."""
 
     def failed(self, count: int, reason: str, seconds: float) -> None:
-        """A batch was not stored: `timeout` or `error`."""
+        """A batch was not stored: `timeout`, `error`, or `circuit_open` where it was not tried."""
 
     def dropped(self, count: int, reason: str) -> None:
         """Events were lost: `dead_letter`."""
 
 
 class Delivery:
-    """Counts what became of each event: `stored`, `dead_lettered`, `dropped`, or still `in_flight`."""
+    """Counts what became of each event: `stored`, `dead_lettered`, `dropped`, or still `in_flight`.
+
+    `circuit` None: there is none, each batch is tried.
+    """
 
     def __init__(
         self,
@@ -40,12 +45,14 @@ class Delivery:
         clock: Clock,
         dead_letters: DeadLetters | None,
         timeout: float,
+        circuit: EventCircuit | None = None,
     ) -> None:
         self._store = store
         self._observer = observer
         self._clock = clock
         self._dead_letters = dead_letters
         self._timeout = timeout
+        self._circuit = circuit
         self._abandoned: set[asyncio.Task[None]] = set()
         self._failing = False
         self.stored = 0
@@ -70,19 +77,32 @@ class Delivery:
         self._tell_change(reason)
 
     async def _try(self, batch: Sequence[Event]) -> str | None:
-        """None when it was stored, else why not.
+        """None when it was stored, else why not."""
+        if self._circuit is None:
+            return _reason(await self._call(batch))
+        permit = self._circuit.permit()
+        if permit is None:
+            return "circuit_open"
+        try:
+            error = await self._call(batch)
+            permit.succeeded() if error is None else permit.failed(error)
+        finally:
+            permit.released()
+        return _reason(error)
+
+    async def _call(self, batch: Sequence[Event]) -> BaseException | None:
+        """What went wrong, None when it was stored.
 
         The call is a task of its own and is abandoned at the deadline, not awaited: a driver need not listen to cancellation.
-        A circuit breaker belongs around this method.
         """
         if len(self._abandoned) >= MAX_ABANDONED:
-            return "timeout"
+            return ProviderTimeout()
         call = asyncio.create_task(self._append(batch))
         done, _ = await asyncio.wait({call}, timeout=self._timeout)
         if not done:
             self._abandon(call)
-            return "timeout"
-        return None if not call.cancelled() and call.exception() is None else "error"
+            return ProviderTimeout()
+        return asyncio.CancelledError() if call.cancelled() else call.exception()
 
     async def _append(self, batch: Sequence[Event]) -> None:
         await self._store.append(batch)
@@ -117,3 +137,9 @@ class Delivery:
             _log.warning("event store does not take events", reason=reason)
         else:
             _log.info("event store takes events again", dead_lettered=self.dead_lettered, dropped=self.dropped)
+
+
+def _reason(error: BaseException | None) -> str | None:
+    if error is None:
+        return None
+    return "timeout" if isinstance(error, ProviderTimeout) else "error"

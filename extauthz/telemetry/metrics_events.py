@@ -4,18 +4,19 @@ from collections.abc import Callable
 from typing import Final
 
 from extauthz.model.event import Event, EventSource, EventType
+from extauthz.ports import ProviderObserver
 from extauthz.telemetry.metrics_family import Counters, Gauges, Histograms
-from extauthz.telemetry.metrics_provider import ProviderWatch
 
-FAILURES: Final = ("invalid", "closed", "timeout", "error")
+FAILURES: Final = ("invalid", "closed", "timeout", "error", "circuit_open")
+_APPEND: Final = "append"
 DROPS: Final = ("sampled", "queue_full", "retention", "dead_letter")
 
 
 class EventMetrics:
-    """Told by the event bus. `provider` counts the event store's calls beside those of the other providers."""
+    """Told by the event bus. `provider` is told of the event store's calls, which count beside those of the other providers."""
 
-    def __init__(self, provider: ProviderWatch) -> None:
-        self._provider = provider
+    def __init__(self, provider: ProviderObserver) -> None:
+        self.provider = provider
         self.attempts = Counters(
             "observability_emit_attempts_total",
             "Events whose way to the store ended: true stored, false not.",
@@ -74,10 +75,13 @@ class EventMetrics:
         self._batch(seconds, answered=True)
 
     def failed(self, count: int, reason: str, seconds: float) -> None:
-        """A batch of `count` events was not stored: `timeout` or `error`."""
+        """A batch of `count` events was not stored: `timeout`, `error`, or `circuit_open` where it was not tried."""
         self.attempts.of("false").value += count
         self.failures.of(reason).value += count
-        self._batch(seconds, answered=False)
+        if reason == "circuit_open":
+            self.provider.refused(_APPEND)
+        else:
+            self._batch(seconds, answered=False)
 
     def dropped(self, count: int, reason: str) -> None:
         """Events were lost: `sampled`, `queue_full`, `retention` or `dead_letter`."""
@@ -85,4 +89,4 @@ class EventMetrics:
 
     def _batch(self, seconds: float, *, answered: bool) -> None:
         self.latency.of().observe(seconds)
-        self._provider.called("append", seconds, answered=answered)
+        self.provider.called(_APPEND, seconds, answered=answered)

@@ -52,9 +52,10 @@ def admin_services(
     lag: LoopLag,
 ) -> AdminServices:
     """The parts that the port's handlers call."""
+    circuits = guards.circuits
 
     def components() -> dict[str, ComponentHealth]:
-        return {name: health_of(breaker, guards.watches[name]) for name, breaker in guards.breakers.items()}
+        return {name: health_of(breaker, circuits.watches[name]) for name, breaker in circuits.breakers.items()}
 
     return AdminServices(
         tenants=tenants,

@@ -17,20 +17,18 @@ from extauthz.providers.local_protection import LocalProtection
 from extauthz.resilience.breaker import Breaker
 from extauthz.resilience.charge import ChargeGuard
 from extauthz.resilience.guard import Guard
-from extauthz.resilience.policy import BreakerPolicy, CachePolicy, ChargePolicy, GuardPolicy
-from extauthz.telemetry.metrics import Metrics
+from extauthz.resilience.policy import CachePolicy, ChargePolicy, GuardPolicy
 from extauthz.wiring.backends import Backends
+from extauthz.wiring.circuits import Circuits
 from extauthz.wiring.watch import Watch
 
 REFUSED_TTL: Final = 5.0
 """Seconds for which it is remembered that a credential does not exist (spec 3.2)."""
 
-ProviderConfig = CredentialsConfig | LifecycleConfig | BillingConfig | ProtectionConfig
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guards:
-    """The guarded providers, and by name the breakers and watches of all of them.
+    """The guarded providers, and the circuits of all of them.
 
     `local` counts in process where protection's provider, which is somewhere else, can't; None where it is in process itself.
     """
@@ -40,8 +38,7 @@ class Guards:
     billing: Guard[str, BillingRecord | None]
     protection: ChargeGuard
     local: LocalProtection | None
-    breakers: Mapping[str, Breaker]
-    watches: Mapping[str, Watch]
+    circuits: Circuits
 
     def forget_limits(self, tenant_id: str | None) -> None:
         """Forget what this process itself remembers of the limits of one tenant, or of all for None."""
@@ -53,16 +50,9 @@ class Guards:
             self.protection.forget(tenant_id)
 
 
-def build_guards(config: Config, backends: Backends, metrics: Metrics, running: AsyncExitStack) -> Guards:
+def build_guards(config: Config, backends: Backends, circuits: Circuits, running: AsyncExitStack) -> Guards:
     """Put every provider behind its guard; `running` closes them."""
-    providers = config.providers
-    watches = {name: Watch(metrics.provider(name)) for name in ("credentials", "lifecycle", "billing", "protection")}
-    breakers = {
-        "credentials": _breaker("credentials", providers.credentials, watches),
-        "lifecycle": _breaker("lifecycle", providers.lifecycle, watches),
-        "billing": _breaker("billing", providers.billing, watches),
-        "protection": _breaker("protection", providers.protection, watches),
-    }
+    providers, breakers, watches = config.providers, circuits.breakers, circuits.watches
     local = None if backends.protection.in_process else LocalProtection()
     guards = Guards(
         credentials=_credentials(providers.credentials, backends, breakers, watches),
@@ -70,8 +60,7 @@ def build_guards(config: Config, backends: Backends, metrics: Metrics, running: 
         billing=_billing(providers.billing, backends, breakers, watches),
         protection=_protection(providers.protection, backends.protection, breakers, watches, local),
         local=local,
-        breakers=breakers,
-        watches=watches,
+        circuits=circuits,
     )
     for guard in (guards.credentials, guards.lifecycle, guards.billing, guards.protection):
         running.push_async_callback(guard.close)
@@ -80,13 +69,7 @@ def build_guards(config: Config, backends: Backends, metrics: Metrics, running: 
     return guards
 
 
-def _breaker(name: str, config: ProviderConfig, watches: Mapping[str, Watch]) -> Breaker:
-    given = config.breaker
-    policy = BreakerPolicy(failures=given.failures, window=given.window, reset=given.reset)
-    return Breaker(provider=name, policy=policy, clock=time.monotonic, observer=watches[name])
-
-
-def _in_flight(config: ProviderConfig) -> int | None:
+def _in_flight(config: CredentialsConfig | LifecycleConfig | BillingConfig | ProtectionConfig) -> int | None:
     """Embedded providers have no bulkhead."""
     return None if config.url.embedded else config.max_in_flight
 

@@ -41,7 +41,7 @@ def start_operations(
     running.callback(bypass.close)
     bypass.start()
     return Operations(
-        breakers=BreakerChanges(desk, trail, breakers=guards.breakers, wall=time.time),
+        breakers=BreakerChanges(desk, trail, breakers=guards.circuits.breakers, wall=time.time),
         caches=CacheChanges(trail, _caches(config, guards, refusals)),
         bypass=bypass,
     )

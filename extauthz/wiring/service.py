@@ -24,6 +24,7 @@ from extauthz.telemetry.metrics import Metrics
 from extauthz.telemetry.metrics_rpc import CODES
 from extauthz.wiring.admin_port import admin_services, start_admin
 from extauthz.wiring.backends import Backends, open_backends
+from extauthz.wiring.circuits import build_circuits
 from extauthz.wiring.decider import Lookups, build_pipeline
 from extauthz.wiring.guards import Guards, build_guards
 from extauthz.wiring.live import Live
@@ -59,8 +60,9 @@ async def service(config: Config, env: Mapping[str, str]) -> AsyncIterator[Servi
         token, bypassed = admin_token(config.admin, env), bypassed_gates(env)
         metrics = Metrics(_deadlines(config))
         backends = await open_backends(config, env, replica_name(), metrics, running)
-        events = await start_events(config.providers.events, backends.events, metrics, running)
-        guards = build_guards(config, backends, metrics, running)
+        circuits = build_circuits(config.providers, metrics, events=backends.events is not None)
+        events = await start_events(config.providers.events, backends.events, circuits, metrics, running)
+        guards = build_guards(config, backends, circuits, running)
         lag = _measure_lag(metrics, running)
         refusals = Refusals(clock=time.monotonic)
         pipeline = await _pipeline(config, backends, guards, refusals, metrics, running)

@@ -599,7 +599,7 @@ async def test_config_is_shown_without_secrets(port: Port) -> None:
 async def test_health_names_every_provider(port: Port) -> None:
     _, body = await port.call("GET", "/health", token=None)
     assert body["status"] == "ok"
-    assert set(body["components"]) == {"credentials", "lifecycle", "billing", "protection"}
+    assert set(body["components"]) == {"credentials", "lifecycle", "billing", "protection", "events"}
     assert set(body["components"]["lifecycle"]) == {"status", "breaker", "last_error", "latency_ms"}
 
 
