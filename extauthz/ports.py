@@ -287,10 +287,10 @@ class ReplicaLeases(Protocol):
 class BlockedList(Protocol):
     """Tells which tenants are not ACTIVE, without being asked for each of them. A provider may have it or not."""
 
-    async def blocked_tenants(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord]]:
+    async def blocked_tenants(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord | None]]:
         """Tenants that are not ACTIVE with an id above `after`, in the order of their ids, at most `limit`.
 
-        A record that can't be read is left out.
+        Those whose record can't be read are listed too, with None: what was known of them last still holds.
         """
 
 

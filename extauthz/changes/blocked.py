@@ -132,11 +132,11 @@ class Sweep:
         self._at = at
         self._found: set[str] = set()
 
-    def found(self, page: Iterable[tuple[str, LifecycleRecord]]) -> None:
-        """These are not ACTIVE."""
+    def found(self, page: Iterable[tuple[str, LifecycleRecord | None]]) -> None:
+        """These are not ACTIVE; of those with None it can't be read what they are, so that what was known of them stays."""
         for tenant_id, record in page:
             self._found.add(tenant_id)
-            if tenant_id not in self.newer:
+            if record is not None and tenant_id not in self.newer:
                 self._known._set(tenant_id, record, self._at)
 
     async def finish(self, last: str | None) -> None:

@@ -102,7 +102,7 @@ class PostgresStore:
         """Tenants with an id above `after` in the order of their ids, at most `limit`."""
         return await self._admin.read(lambda db: postgres_state.list_tenants(db, after, limit))
 
-    async def blocked_tenants(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord]]:
+    async def blocked_tenants(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord | None]]:
         """Tenants that are not ACTIVE with an id above `after`, in the order of their ids, at most `limit`."""
         return await self._admin.read(lambda db: postgres_state.blocked_tenants(db, after, limit))
 

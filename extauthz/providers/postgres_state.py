@@ -119,7 +119,7 @@ async def list_tenants(connection: asyncpg.Connection, after: str, limit: int) -
 
 async def blocked_tenants(
     connection: asyncpg.Connection, after: str, limit: int
-) -> Sequence[tuple[str, LifecycleRecord]]:
+) -> Sequence[tuple[str, LifecycleRecord | None]]:
     """Tenants that are not ACTIVE, in the order of their ids, byte by byte."""
     rows = await connection.fetch(_BLOCKED, lower_bound(after), max(0, limit))
     return tuple(state_rows.blocked(tuple(row)) for row in rows)

@@ -116,7 +116,7 @@ class SqliteStore(SqliteShared):
         """Tenants with an id above `after` in the order of their ids, at most `limit`."""
         return await self._db.read(lambda db: sqlite_state.list_tenants(db, after, limit))
 
-    async def blocked_tenants(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord]]:
+    async def blocked_tenants(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord | None]]:
         """Tenants that are not ACTIVE with an id above `after`, in the order of their ids, at most `limit`."""
         return await self._db.read(lambda db: sqlite_state.blocked_tenants(db, after, limit))
 

@@ -72,7 +72,9 @@ def list_tenants(connection: sqlite3.Connection, after: str, limit: int) -> Sequ
     return tuple(map(state_rows.tenant, connection.execute(_LIST_TENANTS, (after, limit))))
 
 
-def blocked_tenants(connection: sqlite3.Connection, after: str, limit: int) -> Sequence[tuple[str, LifecycleRecord]]:
+def blocked_tenants(
+    connection: sqlite3.Connection, after: str, limit: int
+) -> Sequence[tuple[str, LifecycleRecord | None]]:
     """Tenants that are not ACTIVE, in the order of their ids."""
     return tuple(map(state_rows.blocked, connection.execute(_BLOCKED, (after, limit))))
 

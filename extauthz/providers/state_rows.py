@@ -19,9 +19,11 @@ _SHOWN: Final = 40
 """Characters of a wrong value that an error shows."""
 
 TENANT_COLUMNS: Final = "tenant_id, name, state, onboarding, created_at"
-BLOCKED_COLUMNS: Final = "tenant_id, state, onboarding"
-IS_BLOCKED: Final = "state IN ('SUSPENDED', 'TERMINATED', 'ARCHIVED') AND onboarding IN ('PENDING', 'COMPLETE')"
-"""Which tenants are not ACTIVE; a row that can't be read is of none of them."""
+_READABLE: Final = "state IN ('SUSPENDED', 'TERMINATED', 'ARCHIVED') AND onboarding IN ('PENDING', 'COMPLETE')"
+BLOCKED_COLUMNS: Final = f"tenant_id, CASE WHEN {_READABLE} THEN state END, CASE WHEN {_READABLE} THEN onboarding END"
+"""State and onboarding are null where they can't be read: what stands there then may not even be text that a driver takes."""
+IS_BLOCKED: Final = "(state = 'ACTIVE' AND onboarding IN ('PENDING', 'COMPLETE')) IS NOT TRUE"
+"""Which tenants are not known to be ACTIVE: those too whose row can't be read."""
 KEY_COLUMNS: Final = (
     "key_id, tenant_id, secret_hash, mac_pepper, hash_pepper, scopes, created_at, expires_at, last_used_at, revoked_at"
 )
@@ -38,8 +40,10 @@ def lifecycle_record(whose: str, state: object, onboarding: object) -> Lifecycle
     return LifecycleRecord(state=_word(LifecycleState, state, whose), onboarding=_word(Onboarding, onboarding, whose))
 
 
-def blocked(row: Row) -> tuple[str, LifecycleRecord]:
-    """A row of BLOCKED_COLUMNS of which IS_BLOCKED holds."""
+def blocked(row: Row) -> tuple[str, LifecycleRecord | None]:
+    """A row of BLOCKED_COLUMNS of which IS_BLOCKED holds; None for a record that can't be read."""
+    if row[1] is None:
+        return str(row[0]), None
     return str(row[0]), lifecycle_record(f"tenant {row[0]!r}", row[1], row[2])
 
 

@@ -4,6 +4,9 @@ class TestMine(BlockedListContract):
     @asynccontextmanager
     async def listing(self) -> AsyncIterator[ListingStore]:
         ...
+
+    async def spoil(self, store: ListingStore, tenant_id: str, state: str) -> None:
+        ...
 """
 
 from abc import ABC, abstractmethod
@@ -27,6 +30,10 @@ class BlockedListContract(ABC):
     @abstractmethod
     def listing(self) -> AbstractAsyncContextManager[ListingStore]:
         """An empty store, ready for use, closed at the end."""
+
+    @abstractmethod
+    async def spoil(self, store: ListingStore, tenant_id: str, state: str) -> None:
+        """Behind the store's back, make the tenant's state this word, which is not one of ours."""
 
     async def test_nobody_is_listed_where_all_are_active(self) -> None:
         """Nor where there is nobody."""
@@ -70,3 +77,18 @@ class BlockedListContract(ABC):
             await tenant_in(store, LifecycleState.SUSPENDED, "a")
             await store.transition("a", LifecycleState.ACTIVE, a_change(), revoke_keys=False)
             assert not await store.blocked_tenants()
+
+    async def test_whose_record_cannot_be_read_is_listed_without_one(self) -> None:
+        """Who is left out is ACTIVE, and of these that is not known."""
+        async with self.listing() as store:
+            await tenant_in(store, LifecycleState.ACTIVE, "active")
+            for tenant_id, state in [("a", "ERASED"), ("b", "active"), ("c", "")]:
+                await tenant_in(store, LifecycleState.TERMINATED, tenant_id)
+                await self.spoil(store, tenant_id, state)
+            await tenant_in(store, LifecycleState.SUSPENDED, "d")
+            assert [(tenant_id, record is None) for tenant_id, record in await store.blocked_tenants()] == [
+                ("a", True),
+                ("b", True),
+                ("c", True),
+                ("d", False),
+            ]

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from extauthz.ports import EventStore
 from extauthz.providers.postgres import PostgresStore
 from extauthz.providers.postgres_events import PostgresEvents
-from extauthz.testing.contracts_blocked import BlockedListContract
+from extauthz.testing.contracts_blocked import BlockedListContract, ListingStore
 from extauthz.testing.contracts_changes import ONE, TWO, SharedStore, SharedStoreContract
 from extauthz.testing.contracts_events import EventStoreContract
 from extauthz.testing.contracts_stores import StoreContract
@@ -26,12 +26,15 @@ async def opened(url: str, replica: str = "") -> AsyncIterator[PostgresStore]:
 class TestBilling005PostgresStore(StoreContract, BlockedListContract):
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[PostgresStore]:
-        with shared().database() as url:
-            async with opened(url) as store:
+        with shared().database() as self.url:
+            async with opened(self.url) as store:
                 yield store
 
     def listing(self) -> AbstractAsyncContextManager[PostgresStore]:
         return self.opened()
+
+    async def spoil(self, store: ListingStore, tenant_id: str, state: str) -> None:  # noqa: ARG002 - the contract's
+        shared().sql(f"UPDATE extauthz.tenants SET state = '{state}' WHERE tenant_id = '{tenant_id}'", self.url)
 
 
 class TestOffboard006TwoStoresOnPostgres(SharedStoreContract):

@@ -114,7 +114,7 @@ class Store:
         self.down: Exception | None = None
         self.hold: Callable[[], object] = lambda: None
 
-    async def blocked_tenants(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord]]:
+    async def blocked_tenants(self, after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord | None]]:
         self.asked.append(after)
         if self.down is not None:
             raise self.down
@@ -224,7 +224,7 @@ async def test_a_store_that_hangs_is_not_waited_for_for_ever() -> None:
     async with Sweeping({"a": record()}) as at:
         held = asyncio.Event()
 
-        async def hangs(after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord]]:  # noqa: ARG001 - the port's
+        async def hangs(after: str = "", limit: int = 1000) -> Sequence[tuple[str, LifecycleRecord | None]]:  # noqa: ARG001 - the port's
             await held.wait()
             return ()
 
