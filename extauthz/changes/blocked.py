@@ -26,20 +26,29 @@ class Blocked(NamedTuple):
     at: float
 
 
+def nobody_told(_tenant_id: str) -> None:
+    """For a set beside which nothing is kept of its tenants."""
+
+
 class BlockedTenants:
     """Who is not ACTIVE as far as it was learned, by whatever way; implements `ports.LongMemory`.
 
     A tenant leaves the set when it is said to be ACTIVE, not when it is said not to exist: that would be no better. Above
-    `most` those go first of which nothing was heard for the longest time, and the log says so once. `clock` is monotonic.
+    `most` those go first of which only a list told, then those of which nothing was heard for the longest time; a list never
+    pushes anybody out. The log says once that there are too many. `clock` is monotonic.
+
+    `left` is called with every tenant that leaves because of a list. Nobody else hears of those: what leads to a list is that
+    changes did not reach this process, or were made by hand.
     """
 
-    def __init__(self, *, clock: Clock, most: int) -> None:
+    def __init__(self, *, clock: Clock, most: int, left: Callable[[str], None] = nobody_told) -> None:
         self.changes = 0
         """Moves on when somebody enters the set, leaves it or changes state, and not when a state is merely heard again."""
         self.doubted = asyncio.Event()
         """Changes may have been missed, so that the set may not be right."""
         self._clock = clock
         self._most = most
+        self._left = left
         self._known: OrderedDict[str, Blocked] = OrderedDict()
         self._listeners: list[Callable[[], None]] = []
         self._sweep: Sweep | None = None
@@ -81,7 +90,7 @@ class BlockedTenants:
                 self._set(tenant_id, record, now - age)
 
     def kept(self) -> Sequence[tuple[str, Blocked]]:
-        """Everybody in the set, those first of which was heard longest ago."""
+        """Everybody in the set, those first who go first where there are too many."""
         return list(self._known.items())
 
     @contextmanager
@@ -102,20 +111,38 @@ class BlockedTenants:
         if (before and before.record) != (after and after.record):
             self._changed()
 
+    def _list(self, tenant_id: str, record: LifecycleRecord, at: float) -> None:
+        """A list has it: no sign of use, so that it changes nobody's place."""
+        before = self._known.get(tenant_id)
+        if before is None:
+            if len(self._known) >= self._most:
+                self._warn()
+                return
+            self._known[tenant_id] = Blocked(record, at)
+            self._known.move_to_end(tenant_id, last=False)
+        else:
+            self._known[tenant_id] = Blocked(record, at)
+        if before is None or before.record != record:
+            self._changed()
+
     def _drop(self, tenant_id: str) -> None:
         if self._known.pop(tenant_id, None) is not None:
             self._changed()
+            self._left(tenant_id)
 
     def _make_room(self) -> None:
         while len(self._known) > self._most:
             self._known.popitem(last=False)
-            if not self._overflown:
-                self._overflown = True
-                _log.warning(
-                    "blocked_tenants_too_many",
-                    most=self._most,
-                    detail="not all of them are kept out in an outage; raise providers.lifecycle.cache.max_entries",
-                )
+            self._warn()
+
+    def _warn(self) -> None:
+        if not self._overflown:
+            self._overflown = True
+            _log.warning(
+                "blocked_tenants_too_many",
+                most=self._most,
+                detail="not all of them are kept out in an outage; raise providers.lifecycle.cache.max_entries",
+            )
 
     def _changed(self) -> None:
         self.changes += 1
@@ -136,8 +163,12 @@ class Sweep:
         """These are not ACTIVE; of those with None it can't be read what they are, so that what was known of them stays."""
         for tenant_id, record in page:
             self._found.add(tenant_id)
-            if record is not None and tenant_id not in self.newer:
-                self._known._set(tenant_id, record, self._at)
+            if record is None or tenant_id in self.newer:
+                continue
+            if record.state is LifecycleState.ACTIVE:
+                self._known._drop(tenant_id)
+            else:
+                self._known._list(tenant_id, record, self._at)
 
     async def finish(self, last: str | None) -> None:
         """Nobody else is, of those whose id is up to `last` (None: of all); nor is anybody learned to be meanwhile."""
