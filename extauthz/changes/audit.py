@@ -12,7 +12,8 @@ from extauthz.resilience.bounded import within
 PATIENCE: Final = 2.0
 """Seconds for the store of audit records."""
 OPERATION_PATIENCE: Final = 0.5
-"""The same where an operator repairs something: two at once, with that very store away, still have their answers in a second."""
+"""The same where an operator repairs something, the wait for the records before it included: however many do so at once with that
+very store away, each has the answer within a second."""
 
 _log = structlog.get_logger("extauthz.audit")
 
@@ -28,7 +29,8 @@ async def note_or_log(desk: Desk, record: AuditRecord, patience: float = PATIENC
 class OperationTrail:
     """The records of what operators do to the running service, in the order in which they did it.
 
-    The deed comes first and waits for nothing: to repair a service must not depend on what is broken in it.
+    The deed comes first and waits for nothing: to repair a service must not depend on what is broken in it. A record that has not
+    had its turn within the patience is logged too, and no store is asked for it.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -44,8 +46,18 @@ class OperationTrail:
         self._desk.begin(self._note(record))
 
     async def _note(self, record: AuditRecord) -> None:
-        async with self._in_order:
-            await note_or_log(self._desk, record, OPERATION_PATIENCE)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + OPERATION_PATIENCE
+        try:
+            async with asyncio.timeout_at(end):
+                await self._in_order.acquire()
+        except TimeoutError as error:
+            _log_record(record, type(error).__name__)
+            return
+        try:
+            await note_or_log(self._desk, record, end - loop.time())
+        finally:
+            self._in_order.release()
 
 
 def _log_record(record: AuditRecord, error: str) -> None:

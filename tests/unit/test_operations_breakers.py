@@ -122,7 +122,7 @@ async def test_it_is_done_at_once_and_answered_within_a_second_although_the_stor
         both.create_task(world.changes.open("billing", CHANGE))
         await asyncio.sleep(0.000_001)
         assert [circuit.state for circuit in world.changes.all()] == [CircuitState.CLOSED, CircuitState.OPEN]
-    assert asyncio.get_running_loop().time() - started == pytest.approx(1.0, abs=0.001)
+    assert asyncio.get_running_loop().time() - started == pytest.approx(0.5, abs=0.001)
 
 
 def test_the_log_says_who_and_why() -> None:
