@@ -17,6 +17,7 @@ from extauthz.model.lifecycle import AuditRecord, Change
 from extauthz.ports import WallClock
 
 TIME_OVER: Final = "its time is over"
+PROCESS_OVER: Final = "the process ended"
 INACTIVE: Final = "inactive"
 _NO_AUTH: Final = "there is no bypass for auth: without it nobody would know who is calling"
 
@@ -60,8 +61,11 @@ class BypassChanges:
             self._trail.note_later(self._done(gate, INACTIVE, change))
 
     def close(self) -> None:
-        """Watch the time no more."""
+        """Watch the time no more, and say of each bypass that it ends with the process, for it does."""
         self._bypasses.close()
+        for bypass in self._bypasses.all():
+            if bypass.active:
+                self._ended(bypass.gate, PROCESS_OVER)
 
     def all(self) -> tuple[Bypass, ...]:
         """How each gate stands."""
@@ -96,7 +100,11 @@ class BypassChanges:
         return made
 
     def _over(self, gate: Gate) -> None:
-        change = Change(actor=SYSTEM_ACTOR, reason=TIME_OVER, at=self._wall())
+        self._ended(gate, TIME_OVER)
+
+    def _ended(self, gate: Gate, reason: str) -> None:
+        self._bypasses.end(gate)
+        change = Change(actor=SYSTEM_ACTOR, reason=reason, at=self._wall())
         self._trail.note_later(self._done(gate, "active", change))
 
     def _changeable(self, name: str) -> Gate:

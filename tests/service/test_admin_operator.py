@@ -231,3 +231,13 @@ async def test_what_the_environment_bypasses_is_shown_warned_of_and_not_lifted(t
         assert await trail(replica) == [("extauthz", "lifecycle: inactive", "lifecycle: active", reason)]
         attention = [line["detail"] for line in replica.log if line["event"] == "attention"]
         assert any("the lifecycle gate is bypassed" in detail for detail in attention)
+
+
+async def test_a_bypass_that_ended_with_the_process_has_its_end_in_the_trail(tmp_path: Path) -> None:
+    kept = EMBEDDED.replace("memory:", "sqlite:///state.db")
+    async with served(tmp_path, kept) as first:
+        await first.admin("PUT", "/bypass/billing", {"ttl": "15m", "reason": "it is down"})
+    async with served(tmp_path, kept) as second:
+        assert not any(row["active"] for row in (await second.admin("GET", "/bypass"))[1]["bypass"])
+        last = (await trail(second))[-1]
+        assert last == ("extauthz", "billing: active", "billing: inactive", "the process ended")

@@ -1,6 +1,7 @@
 """Setting, lifting and the end of a bypass: at once, audited, told, and over by itself on the monotonic clock."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ class World:
         self.controls = {gate: GateControl(gate) for gate in FAIL_OPEN_GATES}
         self.metric: dict[Gate, bool] = {}
         self.wall = FakeWallClock()
-        desk = self.office.desk()
+        self.desk = desk = self.office.desk()
         self.bypass = BypassChanges(
             desk,
             OperationTrail(desk),
@@ -184,6 +185,29 @@ async def test_it_is_done_at_once_although_the_store_of_the_records_hangs() -> N
     world.bypass.close()
 
 
+def test_however_many_operate_at_once_while_the_store_hangs_each_is_answered_in_a_second_and_in_the_log() -> None:
+    answered: list[float] = []
+
+    @in_virtual_time
+    async def main() -> None:
+        world = World(store=Hung())
+
+        async def one(number: int) -> None:
+            change = replace(CHANGE, reason=str(number))
+            await world.bypass.begin("billing", 60.0, change)
+            answered.append(asyncio.get_running_loop().time() - started)
+
+        started = asyncio.get_running_loop().time()
+        await asyncio.gather(*map(one, range(16)))
+
+    with capture_logs() as logged:
+        main()
+    assert len(answered) == 16
+    assert max(answered) < 1.0
+    reasons = [line["reason"] for line in logged if line["event"] == "audit_record"]
+    assert sorted(reasons, key=int) == [str(number) for number in range(16)]
+
+
 @pytest.mark.parametrize("store", [Hung(), Raising(KeyError("a third party's"))])
 def test_a_record_that_no_store_takes_is_in_the_log(store: Any) -> None:
     @in_virtual_time
@@ -235,4 +259,29 @@ async def test_closed_no_time_is_watched_any_more() -> None:
     await world.bypass.begin("billing", 1.0, CHANGE)
     world.bypass.close()
     await asyncio.sleep(2)
-    assert len(world.office.events.events) == 1
+    assert len(world.office.events.events) == 2
+
+
+@in_virtual_time
+async def test_a_bypass_that_ends_with_the_process_is_audited_and_told_like_any_other_end() -> None:
+    world = World(by_environment={Gate.LIFECYCLE: "LIFECYCLE_BYPASS"})
+    await world.bypass.begin("billing", 900.0, CHANGE)
+    world.bypass.close()
+    await world.desk.close()
+    assert (await world.records())[2:] == [
+        ("system:extauthz", "lifecycle: active", "lifecycle: inactive", "the process ended"),
+        ("system:extauthz", "billing: active", "billing: inactive", "the process ended"),
+    ]
+    assert world.events()[2:] == [
+        ("system", "lifecycle", False, Severity.INFO),
+        ("system", "billing", False, Severity.INFO),
+    ]
+    assert (world.active(), world.metric) == (set(), {Gate.LIFECYCLE: False, Gate.BILLING: False})
+
+
+@in_virtual_time
+async def test_without_a_bypass_the_end_of_the_process_is_no_record() -> None:
+    world = World()
+    world.bypass.close()
+    await world.desk.close()
+    assert (await world.records(), world.events()) == ([], [])
