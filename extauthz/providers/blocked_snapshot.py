@@ -11,7 +11,6 @@ from typing import Final, TypeVar, cast
 import orjson
 
 from extauthz.changes.blocked import Blocked, BlockedTenants
-from extauthz.errors import ProviderTimeout
 from extauthz.model.deadline import Clock
 from extauthz.model.lifecycle import LifecycleRecord, LifecycleState, Onboarding
 from extauthz.ports import WallClock
@@ -35,6 +34,8 @@ SLICE: Final = 1000
 """Rows made into text in one turn of the event loop: well below a millisecond."""
 
 _FORMAT: Final = "extauthz-blocked-1"
+_SANE: Final = 1e11
+"""Unix seconds, three thousand years either way: no moment that a clock has shown lies beyond, however wrong it was."""
 _RECORDS: Final = {
     (state.value, onboarding.value): LifecycleRecord(state=state, onboarding=onboarding)
     for state in LifecycleState
@@ -91,14 +92,11 @@ class BlockedSnapshot:
     async def start(self) -> None:
         """Take over what the file holds, and begin to write."""
         try:
-            self._known.restore(await within(PATIENCE, _in_thread(self._read)))
+            await self._take_over()
         except FileNotFoundError:
             pass
-        except (OSError, ProviderTimeout) as error:
+        except Exception as error:  # noqa: BLE001 - no thread to be had, for one: the service runs all the same
             log.warning("tenants that are not ACTIVE cannot be read from %s (%s)", self._path, _reason(error))
-        except Damaged as error:
-            aside = await _in_thread(lambda: whole_file.move_aside(self._path))
-            log.warning("%s cannot be used (%s): moved to %s, nobody is known from it", self._path, error, aside)
         self._written = self._known.changes
         self._known.listen(self._wake.set)
         self._task = asyncio.get_running_loop().create_task(self._keep_writing())
@@ -112,6 +110,13 @@ class BlockedSnapshot:
             self._task.cancel()
             if done:  # else a thread may still be writing: the lock ends with the process
                 self._lock.give_back()
+
+    async def _take_over(self) -> None:
+        try:
+            self._known.restore(await within(PATIENCE, _in_thread(self._read)))
+        except Damaged as error:
+            aside = await within(PATIENCE, _in_thread(lambda: whole_file.move_aside(self._path)))
+            log.warning("%s cannot be used (%s): moved to %s, nobody is known from it", self._path, error, aside)
 
     def _read(self) -> list[tuple[str, LifecycleRecord, float]]:
         now = self._wall()
@@ -140,7 +145,7 @@ class BlockedSnapshot:
             if not await self._own():
                 return False
             await self._write()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, there may be no thread or no memory, it may pass
             if not self._failing:
                 log.warning(_NOT_WRITTEN, self._path, _reason(error))
             self._failing = True
@@ -190,7 +195,7 @@ def parsed(data: bytes) -> Iterator[tuple[str, LifecycleRecord, float]]:
     try:
         for tenant_id, state, onboarding, at in cast("list[tuple[object, str, str, object]]", rows):
             record = _RECORDS[state, onboarding]
-            if not (isinstance(tenant_id, str) and isinstance(at, int | float)):
+            if not (isinstance(tenant_id, str) and isinstance(at, int | float) and abs(at) <= _SANE):
                 raise Damaged("a row of it cannot be read")
             yield tenant_id, record, float(at)
     except (ValueError, TypeError, LookupError) as error:
@@ -198,7 +203,7 @@ def parsed(data: bytes) -> Iterator[tuple[str, LifecycleRecord, float]]:
 
 
 def _reason(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
