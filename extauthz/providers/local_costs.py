@@ -105,11 +105,13 @@ class LocalCosts:
     def learn(self, tenant_id: str, cost_today: int) -> None:
         """The store said where the tenant stands.
 
-        While a report is under way nobody knows whether that is in it already: it is then believed when the report is made.
+        While a report is under way nobody knows whether that is in it already: it is taken to be, and here nothing is forgotten.
         """
         self._turn()
-        if tenant_id not in self._reports:
-            self._at_store.set(tenant_id, cost_today)
+        report = self._reports.get(tenant_id)
+        if report is not None:
+            cost_today = max(self._at_store.get(tenant_id), cost_today - report.cost)
+        self._at_store.set(tenant_id, cost_today)
 
     def next_report(self) -> Report | None:
         """What the store is to be told next: new ones first, then again those that failed; None where there is nothing."""

@@ -70,6 +70,20 @@ def test_what_the_store_says_while_a_report_is_under_way_is_not_counted_twice() 
     assert costs.today("acme") == 6
 
 
+def test_what_others_spend_while_a_report_cannot_be_made_is_known_here() -> None:
+    costs = LocalCosts(wall=FakeWallClock())
+    costs.learn("acme", 10)
+    costs.add("acme", 1)
+    report = the_next(costs)
+    costs.failed(report)
+    costs.add("acme", 2)
+    for at_store in (50, 100, 99):
+        costs.learn("acme", at_store)
+    assert costs.today("acme") == 102  # at least 100 at the store, perhaps with the report, and 2 since
+    costs.reported(report, 101)
+    assert costs.today("acme") == 103
+
+
 def test_keys_differ_between_processes() -> None:
     keys = set()
     for _ in range(2):
