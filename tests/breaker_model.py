@@ -13,7 +13,7 @@ import pytest
 
 from extauthz.errors import ProviderError, ProviderTimeout
 from extauthz.ports import CacheResult, CircuitState, CircuitView
-from extauthz.resilience import breaker as breaker_module
+from extauthz.resilience import window as window_module
 from extauthz.resilience.breaker import Breaker, CircuitOpen, Permit
 from extauthz.resilience.policy import BreakerPolicy
 from extauthz.testing import FakeClock
@@ -131,7 +131,7 @@ class Wall(datetime):
 def with_a_wall_clock_that_jumps(patch: pytest.MonkeyPatch) -> None:
     """Give the breaker, and pybreaker in it, the calendar above."""
     Wall.ahead = timedelta()
-    patch.setattr(breaker_module, "datetime", Wall)
+    patch.setattr(window_module, "datetime", Wall)
     patch.setattr(pybreaker, "datetime", Wall)
     assert Wall.now(UTC).tzinfo is UTC
 

@@ -7,10 +7,8 @@ failures on the monotonic clock, and no listeners.
 
 import logging
 import random
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 
 import pybreaker
@@ -19,6 +17,7 @@ from extauthz.model.deadline import Clock
 from extauthz.ports import CircuitState, CircuitView, ProviderObserver
 from extauthz.resilience.permit import CalledOff, CircuitOpen, Permit, Verdict
 from extauthz.resilience.policy import BreakerPolicy
+from extauthz.resilience.window import SlidingWindow
 
 NO_WAIT: Final = 1e-9
 """Seconds that are none: what rounding leaves over when a timer that was set for the end of the reset time comes."""
@@ -49,68 +48,6 @@ def _succeed() -> None:
     pass
 
 
-class _SlidingWindow(pybreaker.CircuitBreakerStorage):
-    """pybreaker's memory. Every change of state starts a new epoch with an empty window."""
-
-    def __init__(self, window: float, clock: Clock) -> None:
-        super().__init__("sliding-window")
-        self._window = window
-        self._clock = clock
-        self._state = pybreaker.STATE_CLOSED
-        self._failed_at: deque[float] = deque()
-        self._successes = 0
-        self.epoch = 0
-        self.tripped_by = 0
-        self.opened = 0.0
-
-    @property
-    def state(self) -> str:
-        return self._state
-
-    @state.setter
-    def state(self, state: str) -> None:
-        if self._state == pybreaker.STATE_CLOSED:
-            self.tripped_by = self.counter
-        self._state = state
-        self._failed_at.clear()
-        self.epoch += 1
-
-    def increment_counter(self) -> None:
-        if self._state == pybreaker.STATE_CLOSED:
-            self._failed_at.append(self._clock())
-
-    def reset_counter(self) -> None:
-        """Nothing: pybreaker calls this on every success, and successes do not empty the window."""
-
-    @property
-    def counter(self) -> int:
-        horizon = self._clock() - self._window
-        while self._failed_at and self._failed_at[0] < horizon:
-            self._failed_at.popleft()
-        return len(self._failed_at)
-
-    def increment_success_counter(self) -> None:
-        self._successes += 1
-
-    def reset_success_counter(self) -> None:
-        self._successes = 0
-
-    @property
-    def success_counter(self) -> int:
-        return self._successes
-
-    @property
-    def opened_at(self) -> datetime | None:
-        """Now, less the monotonic time since: right for whoever compares it with now, however the wall clock was set."""
-        if self._state == pybreaker.STATE_CLOSED:
-            return None
-        return datetime.now(UTC) - timedelta(seconds=self._clock() - self.opened)
-
-    @opened_at.setter
-    def opened_at(self, _now: datetime) -> None:
-        self.opened = self._clock()
-
-
 def _ten_percent() -> float:
     return random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, protects nothing
 
@@ -134,7 +71,7 @@ class Breaker:
         self._clock = clock
         self._observer = observer
         self._reset = policy.reset * spread()
-        self._window = _SlidingWindow(policy.window, clock)
+        self._window = SlidingWindow(policy.window, clock)
         self._circuit = pybreaker.CircuitBreaker(
             fail_max=policy.failures,
             reset_timeout=self._reset,
@@ -169,9 +106,13 @@ class Breaker:
             return
         if verdict is not None:
             self._last_error = type(verdict).__name__  # its text may hold anything
-        if permit.epoch == self._window.epoch:
+        if self.knows(permit):
             with suppress(_Failure):
                 self._change(lambda: self._circuit.call(_succeed if verdict is None else _fail))
+
+    def knows(self, permit: Permit) -> bool:
+        """Whether the circuit has not changed since `permit` was given, so that its verdict will count."""
+        return permit.epoch == self._window.epoch
 
     def open(self) -> None:
         """Open the circuit by hand; its reset time starts now. What is under way cannot undo it."""
@@ -185,15 +126,12 @@ class Breaker:
 
     def view(self) -> CircuitView:
         """The circuit as an operator sees it. While it is not closed, `failures` are those that opened it."""
-        if self._window.state == pybreaker.STATE_CLOSED:
-            failures, opened_for = self._window.counter, None
-        else:
-            failures, opened_for = self._window.tripped_by, self._clock() - self._window.opened
+        closed = self._window.state == pybreaker.STATE_CLOSED
         return CircuitView(
             provider=self._provider,
             state=self.state,
-            failures=failures,
-            opened_for=opened_for,
+            failures=self._window.counter if closed else self._window.tripped_by,
+            opened_for=None if closed else self._clock() - self._window.opened,
             retry_in=self.retry_in,
             last_error=self._last_error,
         )

@@ -11,6 +11,7 @@ from extauthz.resilience.breaker import Breaker
 from extauthz.resilience.bulkhead import Bulkhead
 from extauthz.resilience.cache import Cache, Entry, never
 from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome
+from extauthz.resilience.known import Known
 from extauthz.resilience.policy import GuardPolicy
 from extauthz.resilience.probe import Probe
 from extauthz.resilience.singleflight import Flight, Flights, Overtaken
@@ -53,8 +54,8 @@ class Guard(Generic[K, V]):
         self._observer = observer
         self._clock = clock
         self._tenant_of = tenant_of
-        self._memory = memory
         self._cache: Cache[K, V] = Cache(policy.cache, clock, denies=denies, failing=lambda: breaker.failing)
+        self._known = Known(self._cache, memory, clock)
         self._flights: Flights[K, V] = Flights()
         self._bulkhead = Bulkhead(policy.max_in_flight)
         self._caller = Caller(
@@ -108,7 +109,7 @@ class Guard(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Make `value` the fresh and the last-known value; a load begun earlier never fills the cache."""
-        self._learn(key, value)
+        self._known.learn(key, value)
         self._flights.overtake(key)
 
     def forget(self, key: K) -> None:
@@ -126,14 +127,12 @@ class Guard(Generic[K, V]):
 
     def holds(self, key: K) -> bool:
         """Whether there is an answer, fresh or last known."""
-        return key in self._cache or self._recalled(key) is not None
+        return self._known.holds(key)
 
     def forget_all(self) -> None:
         """Drop every fresh value; as last known those stay that deny."""
-        self._cache.forget_all()
+        self._known.forget_all()
         self._flights.overtake_all()
-        if self._memory is not None:
-            self._memory.doubt()
 
     def doubt(self, key: K) -> None:
         """Drop the fresh value, because a change may have been missed; as last known it stays."""
@@ -142,10 +141,8 @@ class Guard(Generic[K, V]):
 
     def doubt_all(self) -> None:
         """Drop every fresh value, because changes may have been missed; what was known is still better than nothing in an outage."""
-        self._cache.doubt_all()
+        self._known.doubt_all()
         self._flights.overtake_all()
-        if self._memory is not None:
-            self._memory.doubt()
 
     def clear(self) -> None:
         """Drop everything, but what `memory` knows: whom it knows to be out, nobody lets in by clearing a cache."""
@@ -172,11 +169,17 @@ class Guard(Generic[K, V]):
         """The load of a key that is under way, else a new one.
 
         Nobody joins while the circuit refuses: what is under way is the one try, or was begun before, and either may hang.
+        Nor where the circuit was closed since, by hand: the provider may answer by now, which no old load tells.
         """
         flight = self._flights.get(key)
         if flight is None:
             return self._begin(key)
-        return FallbackReason.CIRCUIT_OPEN if self._breaker.refuses else flight
+        if self._breaker.refuses:
+            return FallbackReason.CIRCUIT_OPEN
+        if flight.call is None or self._breaker.knows(flight.call.permit):
+            return flight
+        self._flights.overtake(key)
+        return self._begin(key)
 
     def _begin(self, key: K) -> Flight[V] | FallbackReason:
         flight = self._flights.begin(key)
@@ -195,14 +198,6 @@ class Guard(Generic[K, V]):
         if self._flights.get(key) is None:
             self._begin(key)
 
-    def _learn(self, key: K, value: V) -> None:
-        self._cache.put(key, value)
-        if self._memory is not None:
-            self._memory.learned(key, value)
-
-    def _recalled(self, key: K) -> Fetched[V] | None:
-        return None if self._memory is None else self._memory.recall(key)
-
     def _landed(self, key: K, flight: Flight[V], outcome: Outcome[V]) -> None:
         if isinstance(outcome, NoAnswer):
             self._failed_key = (key,)
@@ -210,7 +205,7 @@ class Guard(Generic[K, V]):
             return
         try:
             if isinstance(outcome, Answer):
-                self._learn(key, outcome.value)
+                self._known.learn(key, outcome.value)
         finally:
             flight.outcome.set_result(outcome)
 
@@ -222,7 +217,7 @@ class Guard(Generic[K, V]):
         return Fetched(value=outcome.value, source=Source.PROVIDER)
 
     def _unavailable(self, key: K, reason: FallbackReason) -> Unavailable:
-        last_known = self._last_known(key)
+        last_known = self._known.last_known(key)
         if last_known is None:
             self._misses += 1
             self._observer.cache(CacheResult.MISS)
@@ -230,15 +225,6 @@ class Guard(Generic[K, V]):
             self._stale += 1
             self._observer.cache(CacheResult.STALE)
         return Unavailable(reason, last_known, retry_after_ms(self._breaker))
-
-    def _last_known(self, key: K) -> Fetched[object] | None:
-        """A denial that was learned outside of the cache is newer than what the cache has: all that comes to it is told."""
-        recalled = self._recalled(key)
-        if recalled is not None:
-            return Fetched(value=recalled.value, source=recalled.source, age=recalled.age)
-        now = self._clock()
-        entry = self._cache.last_known(key, now)
-        return None if entry is None else Fetched(value=entry.value, source=Source.STALE, age=now - entry.at)
 
     def _try_again(self) -> None:
         """Load the key that failed last: the circuit's time is up and nobody asks."""

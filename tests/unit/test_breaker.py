@@ -10,8 +10,9 @@ import pytest
 
 from extauthz.errors import ProviderError, ProviderTimeout
 from extauthz.ports import CacheResult, CircuitState, CircuitView
-from extauthz.resilience.breaker import Breaker, CircuitOpen, Permit, _SlidingWindow
+from extauthz.resilience.breaker import Breaker, CircuitOpen, Permit
 from extauthz.resilience.policy import BreakerPolicy
+from extauthz.resilience.window import SlidingWindow
 from extauthz.testing import FakeClock
 
 POLICY = BreakerPolicy(failures=3, window=10.0, reset=30.0)
@@ -407,7 +408,7 @@ def test_the_memory_of_failures_is_bounded() -> None:
 
 def test_pybreaker_is_told_an_opening_time_that_no_wall_clock_can_move() -> None:
     clock = FakeClock()
-    window = _SlidingWindow(10.0, clock)
+    window = SlidingWindow(10.0, clock)
     never_opened = window.opened_at
     assert never_opened is None
     window.opened_at = datetime(1970, 1, 1, tzinfo=UTC)

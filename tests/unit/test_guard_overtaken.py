@@ -1,12 +1,14 @@
 """Loads overtaken by a change, a clearing, an operator (spec section 4): who waits gets a right answer, in the old one's slot."""
 
 import asyncio
+from contextlib import nullcontext
 
 import pytest
 
 from extauthz.model.decision import FallbackReason
+from extauthz.ports import CircuitState, Unavailable
 from extauthz.testing import in_virtual_time
-from tests.guarded import A_MOMENT, TIMEOUT, World, answers, hangs
+from tests.guarded import A_MOMENT, RESET, TIMEOUT, World, answers, hangs
 
 
 @pytest.mark.parametrize("change", ["forget_all", "doubt_all", "clear"])
@@ -55,3 +57,30 @@ async def test_an_overtaken_load_is_not_called_off_for_one_that_the_circuit_refu
     assert (await begun).reason is FallbackReason.BULKHEAD
     assert world.running == 1
     await asyncio.sleep(TIMEOUT)
+
+
+# Circuits set by hand
+
+
+@pytest.mark.parametrize("trip", [True, False])
+def test_after_a_close_by_hand_the_next_call_reaches_the_provider_although_a_load_hangs(*, trip: bool) -> None:
+    @in_virtual_time
+    async def main() -> None:
+        world = World(hangs)
+        if trip:
+            await world.trip()
+            await asyncio.sleep(RESET + 0.1)  # the key that failed last is being tried, and hangs
+            assert world.state() is CircuitState.HALF_OPEN
+        waits = asyncio.ensure_future(world.guard.get("trip2", world.deadline(), 0.0))
+        await asyncio.sleep(0.1)
+        world.behaviour = answers
+        world.breaker.close()
+        at = world.clock()
+        assert (await world.get("trip2", max_age=0)).value == "value of trip2"
+        assert world.clock() == pytest.approx(at + 0.01)
+        with pytest.raises(Unavailable) if trip else nullcontext():  # who came while it was tried was refused
+            assert (await waits).value == "value of trip2"
+        await asyncio.sleep(TIMEOUT)
+        assert not world.breaker.failing  # what hung was begun before
+
+    main()
