@@ -3,7 +3,7 @@
 The failure mode is applied in `settle` and the mode in `report`, here and nowhere else.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar, cast
 
 from extauthz.model.deadline import Clock, Deadline
@@ -140,8 +140,11 @@ def report(
 ) -> tuple[Denial | None, GateReport]:
     """The mode: the denial if the gate enforces it, and the report; in shadow mode the denial is in the report alone.
 
-    `age` is that of the value, in seconds.
+    `age` is that of the value, in seconds. Bypassed while the provider was waited for, the gate says nothing of what it found,
+    as if it had not been asked.
     """
+    if control.bypassed:
+        return None, replace(control.skipped, seconds=seconds)
     stands = denial if control.enforces else None
     if stands is not None and stands.reason is Reason.PROVIDER_UNAVAILABLE:
         source = _NOTHING

@@ -88,16 +88,18 @@ class BillingGate:
         """What the provider says by `deadline`."""
         return await ask(self._lookup, tenant_id, deadline, self._plan_ttl if plan_only else None)
 
-    def skip(self, onboarding: Onboarding | None) -> BillingRuling:
-        """The ruling of a gate that is not asked: no standing, no plan."""
+    def skip(self, onboarding: Onboarding | None, made: GateReport | None = None) -> BillingRuling:
+        """The ruling of a gate that is not asked: no standing, no plan. `made` None: a report that took no time."""
         limits = limits_in_force(None, onboarding, self._while_onboarding)
-        return BillingRuling(None, self.control.skipped, None, None, limits, quota_counts=False)
+        return BillingRuling(None, made or self.control.skipped, None, None, limits, quota_counts=False)
 
     def judge(
         self, found: Found[BillingRecord | None], onboarding: Onboarding | None, watch: Stopwatch, *, consulted: bool
     ) -> BillingRuling:
         """The gate's ruling on what was found. `consulted`: the request's class gives billing a say (spec 3.1)."""
         control = self.control
+        if control.bypassed:  # while the provider was waited for
+            return self.skip(onboarding, report(control, None, Source.NONE, 0.0, None, watch.lap())[1])
         fetched, fallback, closed = settle(control, found, None)
         record = fetched.value or ON_DEFAULT_PLAN
         plan = None if fetched.source is _DEFAULT else self.plans.find(record.plan_id)

@@ -4,9 +4,11 @@ from itertools import product
 
 import pytest
 
-from extauthz.gates.base import GateControl, GateSettings
+from extauthz.gates.base import GateControl, GateSettings, Stopwatch
+from extauthz.gates.billing import BillingGate
 from extauthz.gates.limits import Actions
-from extauthz.model.billing import BillingState, Limits
+from extauthz.model.billing import BillingRecord, BillingState, Limits
+from extauthz.model.deadline import Deadline
 from extauthz.model.decision import FAIL_OPEN_GATES, Decision, FallbackReason, Gate, Mode, OnFailure, Reason, Source
 from extauthz.model.lifecycle import LifecycleState, Onboarding
 from extauthz.model.protection import Dimension, Exceeded
@@ -15,6 +17,7 @@ from extauthz.ports import Unavailable
 from extauthz.routing import RouteTable
 from extauthz.testing.builders import make_plan, make_plans, make_request
 from extauthz.testing.clock import FakeClock
+from extauthz.testing.fakes import FakeLookup
 from extauthz.testing.stage import Stage, report_of
 
 SETTINGS = [GateSettings(mode=mode, on_failure=failure) for mode, failure in product(Mode, OnFailure)]
@@ -160,3 +163,20 @@ async def test_all_three_bypassed_ask_for_nothing_but_who_it_is() -> None:
     assert (await run(stage)).allowed
     denied = await stage.decide(make_request("/api/v1/runs", "POST", key=None))
     assert (denied.gate, denied.reason) == (Gate.AUTH, Reason.MISSING_CREDENTIALS)
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_billing_bypassed_while_a_check_waits_rules_as_if_it_had_not_been_asked(mode: Mode) -> None:
+    control = GateControl(Gate.BILLING, GateSettings(mode=mode))
+    lookup: FakeLookup[str, BillingRecord | None] = FakeLookup({"acme": BillingRecord(state=BillingState.SUSPENDED)})
+    gate = BillingGate(lookup=lookup, control=control, plans=make_plans(make_plan()), plan_ttl=300.0)
+    clock = FakeClock()
+    watch, deadline = Stopwatch(clock), Deadline.after(1.0, clock)
+    found = await gate.ask("acme", deadline, plan_only=False)
+    clock.advance(0.25)
+    control.bypass(active=True)
+    ruling = gate.judge(found, Onboarding.COMPLETE, watch, consulted=True)
+    assert (ruling.denial, ruling.state, ruling.plan, ruling.limits, ruling.quota_counts) == (
+        None, None, None, Limits(), False,
+    )  # fmt: skip
+    assert (ruling.report.verdict, ruling.report.shadow, ruling.report.seconds) == ("skip", None, 0.25)

@@ -72,6 +72,16 @@ def test_in_shadow_a_denial_is_only_reported() -> None:
     assert (made.verdict, made.mode, made.shadow) == ("allow", "shadow", NO)
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_bypassed_while_a_check_waits_a_denial_is_no_shadow_denial_and_the_gate_is_skipped(mode: Mode) -> None:
+    gate = control(mode)
+    gate.bypass(active=True)
+    stands, made = report(gate, NO, Source.STALE, 1.0, FallbackReason.TIMEOUT, 0.25, warned=True)
+    assert stands is None
+    assert (made.verdict, made.mode, made.source, made.age_ms) == ("skip", "bypass", Source.NONE, None)
+    assert (made.shadow, made.fallback, made.seconds) == (None, None, 0.25)
+
+
 def test_warned_without_a_denial_is_a_warning() -> None:
     assert report(control(), None, Source.PROVIDER, 0.0, None, 0.0, warned=True)[1].verdict == "warn"
 
