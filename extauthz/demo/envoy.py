@@ -40,6 +40,7 @@ async def envoy(bootstrap: str, admin_url: str, directory: Path, *, await_health
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in the terminal is for us, who end it in order
         )
     try:
         await _until_ready(process, admin_url, log, await_healthy=await_healthy)

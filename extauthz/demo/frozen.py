@@ -65,7 +65,13 @@ async def provider_process(directory: Path) -> AsyncIterator[ProviderProcess]:
     log = directory / "providers.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+            sys.executable,
+            *command,
+            env=env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C in the terminal is for us, who end it in order
         )
     try:
         await _until_serving(process, socket, log)

@@ -17,10 +17,10 @@ from rich.live import Live
 from extauthz.demo import board
 from extauthz.demo.cast import CAST, OUTAGE_CONFIGURATION, enter
 from extauthz.demo.frozen import KINDS, ProviderProcess, provider_process
+from extauthz.demo.interrupt import unless_interrupted
 from extauthz.demo.stack import Ports, Stack, free_ports, running_stack
 from extauthz.demo.traffic import Caller, Summary, Traffic, summary
 from extauthz.telemetry.log import configured
-from extauthz.wiring.signals import stop_requested
 
 RATE: Final = 100.0
 """Requests a second."""
@@ -53,19 +53,19 @@ ACTS: Final = (
 
 async def run_outage(*, once: bool, console: Console, acts: Sequence[Act] = ACTS) -> int:
     """Show the acts, over and over until interrupted, or with `once` a single time; 0 when every answer was the right one."""
-    with configured("CRITICAL"), tempfile.TemporaryDirectory(prefix="extauthz-") as folder, stop_requested() as stop:
+    return await unless_interrupted(_outage(once=once, console=console, acts=acts)) or 0
+
+
+async def _outage(*, once: bool, console: Console, acts: Sequence[Act]) -> int:
+    with configured("CRITICAL"), tempfile.TemporaryDirectory(prefix="extauthz-") as folder:
         async with _stage(Path(folder)) as (stack, providers, traffic):
             show = _Show(stack, providers, traffic, console)
             show.introduce(once=once)
-            await asyncio.sleep(SETTLE)
-            with show.screen():
+            with suppress(asyncio.CancelledError), show.screen():  # told to end: what was seen until then counts
+                await asyncio.sleep(SETTLE)
                 for act in acts if once else cycle(acts):
-                    await show.play(act, stop)
-                    if stop.is_set():
-                        break
-        wrong = Counter(answer.wrong for answer in traffic.answers if answer.wrong)
-        board.sums(console, show.sums(), wrong)
-        return 1 if wrong else 0
+                    await show.play(act)
+            return show.end()
 
 
 @asynccontextmanager
@@ -146,16 +146,15 @@ class _Show:
         self._live = Live(console=self.console, auto_refresh=False)
         return self._live
 
-    async def play(self, act: Act, stop: asyncio.Event) -> None:
-        """One act, seen second by second, until it is over or `stop` is set."""
+    async def play(self, act: Act) -> None:
+        """One act, seen second by second."""
         loop = asyncio.get_running_loop()
         began = due = loop.time()
         self._marks.append((act.name, began))
         async with self._act(act):
-            while due < began + act.seconds and not stop.is_set():
+            while due < began + act.seconds:
                 due += min(1.0, began + act.seconds - due)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), due - loop.time())
+                await asyncio.sleep(due - loop.time())
                 await self._look(act, due - 1.0)
 
     async def _look(self, act: Act, since: float) -> None:
@@ -177,7 +176,13 @@ class _Show:
         else:
             self._live.update(board.live(act.says, health, self.seconds), refresh=True)
 
-    def sums(self) -> list[tuple[str, Summary]]:
+    def end(self) -> int:
+        """Say what each act came to; 1 where any answer was wrong."""
+        wrong = Counter(answer.wrong for answer in self.traffic.answers if answer.wrong)
+        board.sums(self.console, self._sums(), wrong)
+        return 1 if wrong else 0
+
+    def _sums(self) -> list[tuple[str, Summary]]:
         """What each act came to, in the order in which they were first played."""
         ends = [moment for _, moment in self._marks[1:]] + [float("inf")]
         answers: dict[str, list[Any]] = {}
