@@ -48,7 +48,7 @@ async def test_on_a_terminal_it_is_a_live_view_until_it_is_interrupted() -> None
         await asyncio.sleep(0.05)
         assert not showing.done()
     os.kill(os.getpid(), signal.SIGTERM)
-    assert await showing in (0, 1)
+    assert await showing in (0, 1)  # on a busy machine an answer may come too late
     told = written(console)
     assert "breaker list" in told
     assert "Answers through Envoy, second by second" in told
