@@ -70,7 +70,7 @@ async def read_body(request: web.Request, form: type[Body]) -> Body:
         Refusal: 400, naming every field that is wrong.
     """
     try:
-        content = orjson.loads(await request.read())
+        content = orjson.loads(await _sent(request, form))
     except orjson.JSONDecodeError as error:
         raise bad_request(f"the body is not JSON: {error.msg}") from None
     return _as_form(content, form)
@@ -83,10 +83,19 @@ async def read_exact_body(request: web.Request, form: type[Body]) -> Body:
         Refusal: 400, naming every field that is wrong.
     """
     try:
-        content = json.loads(await request.read(), parse_float=Decimal, parse_constant=_no_number)
+        content = json.loads(await _sent(request, form), parse_float=Decimal, parse_constant=_no_number)
     except (ValueError, InvalidOperation, RecursionError):
         raise bad_request("the body is not JSON") from None
     return _as_form(content, form)
+
+
+async def _sent(request: web.Request, form: type[BaseModel]) -> bytes:
+    """The body as it came; where none came, who sent the request is told what to send."""
+    sent = await request.read()
+    if not sent.strip():
+        fields = ", ".join(f'"{name}": …' for name, field in form.model_fields.items() if field.is_required())
+        raise bad_request(f"there is no body; send {{{fields}}}")
+    return sent
 
 
 def _no_number(name: str) -> NoReturn:

@@ -45,7 +45,34 @@ class BadConfiguration(Stop):
     exit_code = 2
 
 
-class Noun(click.Group):
+class _Group(click.Group):
+    """A group that tells of a command that it does not have which one was meant, or which there are."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named first."""
+        if (
+            args
+            and not ctx.resilient_parsing
+            and not args[0].startswith("-")
+            and self.get_command(ctx, args[0]) is None
+        ):
+            ctx.fail(_no_such(ctx.command_path, args, self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+
+def _no_such(path: str, args: list[str], names: list[str]) -> str:
+    """What to say of a first word that is none of `names`; words in the wrong order are shown in the right one."""
+    from extauthz.config.problems import did_you_mean  # noqa: PLC0415 - pydantic is slow, and nothing else here needs it
+
+    given, *rest = args
+    swapped = rest and rest[0] in names
+    hint = f"did you mean {path} {rest[0]} {given}?" if swapped else did_you_mean(given, names)
+    return " ".join(filter(None, (f"No such command {given!r};", hint, f"there are: {', '.join(names)}")))
+
+
+class Noun(_Group):
     """A group that lists its commands in the order in which they are written."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -53,7 +80,7 @@ class Noun(click.Group):
         return list(self.commands)
 
 
-class _Nouns(click.Group):
+class _Nouns(_Group):
     """A group that imports a command only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

@@ -1,10 +1,15 @@
 """`extauthz breaker …`."""
 
+from typing import Final
+
 import click
 
 from extauthz.cli.admin import PROVIDER, AdminPort, reason_option, talks_to_admin
 from extauthz.cli.app import Noun
 from extauthz.cli.screen import Json, at, items, seconds, show_table, word
+from extauthz.cli.sure import be_sure
+
+_SHUTS_OUT: Final = "Open the circuit of credentials? Every key that is not cached is denied (503) then. Go on?"
 
 
 @click.group(cls=Noun)
@@ -49,9 +54,10 @@ def close(port: AdminPort, provider: str, reason: str) -> None:
 
 @breaker.command("open", short_help="Stop asking a provider for now.")
 @click.argument("provider", metavar="PROVIDER", type=PROVIDER)
+@click.option("--yes", is_flag=True, help="Do not ask, where it is that of credentials.")
 @reason_option
 @talks_to_admin
-def open_(port: AdminPort, provider: str, reason: str) -> None:
+def open_(port: AdminPort, provider: str, reason: str, *, yes: bool) -> None:
     """Open the circuit of PROVIDER (credentials, lifecycle, billing or protection).
 
     It is not asked until its reset time is over; then it is tried, as after a failure.
@@ -62,6 +68,8 @@ def open_(port: AdminPort, provider: str, reason: str) -> None:
     Example:
       extauthz breaker open billing --reason "the billing system is being moved"
     """  # noqa: D301 - see breaker
+    if provider == "credentials":
+        be_sure(_SHUTS_OUT, yes=yes)
     _set(port, provider, "open", reason)
 
 

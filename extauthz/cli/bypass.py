@@ -8,8 +8,10 @@ import click
 from extauthz.cli.admin import AdminPort, reason_option, talks_to_admin
 from extauthz.cli.app import Noun
 from extauthz.cli.screen import Json, at, items, show_table, word
+from extauthz.cli.sure import be_sure
 
 _LONGEST: Final = 24 * 3600.0
+_LETS_IN: Final = "Bypass lifecycle? Suspended and terminated tenants get in then, and billing denies nobody. Go on?"
 
 
 class _Gate(click.Choice[str]):
@@ -81,15 +83,18 @@ def list_(port: AdminPort) -> None:
 @bypass.command("set", short_help="Let everybody pass a gate, for a time.")
 @click.argument("gate", metavar="GATE", type=_GATE)
 @click.option("--ttl", type=_Ttl(), required=True, metavar="TIME", help="For how long, such as 15m; at most 24h.")
+@click.option("--yes", is_flag=True, help="Do not ask, where it is lifecycle.")
 @reason_option
 @talks_to_admin
-def set_(port: AdminPort, gate: str, ttl: str, reason: str) -> None:
+def set_(port: AdminPort, gate: str, ttl: str, reason: str, *, yes: bool) -> None:
     """Let everybody pass GATE (lifecycle, billing or protection) until the time is over or the bypass is lifted. Set again, the new time holds.
 
     \b
     Example:
       extauthz bypass set billing --ttl 15m --reason "billing answers SUSPENDED for everybody"
     """  # noqa: D301 - see bypass
+    if gate == "lifecycle":
+        be_sure(_LETS_IN, yes=yes)
     port.show(port.call("PUT", "bypass", gate, body={"ttl": ttl, "reason": reason}), _one(gate))
 
 

@@ -5,7 +5,7 @@ import click
 from extauthz.cli.admin import PROVIDER, TENANT, AdminPort, reason_option, talks_to_admin
 from extauthz.cli.app import Noun
 from extauthz.cli.screen import Json, at, items, show_table, word
-from extauthz.cli.sure import be_sure
+from extauthz.cli.sure import OR_ONE, be_sure
 
 
 @click.group(cls=Noun)
@@ -52,7 +52,11 @@ def clear(port: AdminPort, provider: str, tenant_id: str | None, reason: str, *,
       extauthz cache clear billing --yes --reason "plans were corrected in the database"
     """  # noqa: D301 - see cache
     if tenant_id is None:
-        be_sure(f"Clear the {provider} cache of all tenants?", yes=yes)
+        be_sure(
+            f"In an outage nothing stands in for it. Clear the {provider} cache of all tenants?",
+            yes=yes,
+            instead=OR_ONE,
+        )
     query = None if tenant_id is None else {"tenant": tenant_id}
     answer = port.call("DELETE", "caches", provider, body={"reason": reason}, query=query)
     port.show(answer, lambda shown: _cleared(provider, tenant_id, shown))

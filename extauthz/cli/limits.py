@@ -5,7 +5,7 @@ import click
 from extauthz.cli.admin import TENANT, AdminPort, reason_option, talks_to_admin
 from extauthz.cli.app import Noun
 from extauthz.cli.screen import at, word
-from extauthz.cli.sure import be_sure
+from extauthz.cli.sure import OR_ONE, be_sure
 
 
 @click.group(cls=Noun)
@@ -60,7 +60,7 @@ def clear(port: AdminPort, tenant_id: str | None, reason: str, *, yes: bool) -> 
       extauthz ratelimits clear --yes --reason "limits were counted wrongly"
     """  # noqa: D301 - see usage
     if tenant_id is None:
-        be_sure("Clear the rate-limit state and today's counts of all tenants?", yes=yes)
+        be_sure("Clear the rate-limit state and today's counts of all tenants?", yes=yes, instead=OR_ONE)
     query = None if tenant_id is None else {"tenant": tenant_id}
     answer = port.call("DELETE", "ratelimits", body={"reason": reason}, query=query)
     port.show(answer, lambda _: click.echo(f"{tenant_id or 'all tenants'}: rate-limit state is cleared"))

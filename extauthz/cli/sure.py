@@ -1,12 +1,15 @@
-"""Before something is done to everybody: somebody at a terminal is asked, a script must have said `--yes`."""
+"""Before something is done that hurts everybody: somebody at a terminal is asked, a script must have said `--yes`."""
 
 import sys
+from typing import Final
 
 import click
 
+OR_ONE: Final = ", or name one with --tenant"
 
-def be_sure(question: str, *, yes: bool) -> None:
-    """Go on where `yes` was given, or whoever sits at the terminal agrees.
+
+def be_sure(question: str, *, yes: bool, instead: str = "") -> None:
+    """Go on where `yes` was given, or whoever sits at the terminal agrees. `instead`: what else there is to do, if anything.
 
     Raises:
         Abort: they do not.
@@ -15,5 +18,5 @@ def be_sure(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{question} Nobody is here to be asked: add --yes, or name one with --tenant.")
+        raise click.UsageError(f"{question} Nobody is here to be asked: add --yes{instead}.")
     click.confirm(question, abort=True)

@@ -73,6 +73,15 @@ async def test_a_change_needs_a_reason_and_takes_nothing_else(
     assert (status, answer["error"]) == (400, "invalid_request")
 
 
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES)
+async def test_a_change_without_a_body_is_told_what_to_send(
+    replica: Served, method: str, path: str, body: dict[str, object]
+) -> None:
+    fields = ", ".join(f'"{name}": …' for name in body)
+    told = {"error": "invalid_request", "detail": f"there is no body; send {{{fields}}}"}
+    assert await replica.admin(method, path) == (400, told)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

@@ -48,6 +48,7 @@ CACHES = {
     ]
 }
 EVERYBODY = [["ratelimits", "clear"], ["cache", "clear", "billing"]]
+RISKY = [["breaker", "open", "credentials"], ["bypass", "set", "lifecycle", "--ttl", "15m"]]
 
 
 @pytest.fixture(name="admin")
@@ -73,6 +74,13 @@ def shown(result: Result) -> list[str]:
         (["breaker", "list"], "GET", "/breakers", None),
         (["breaker", "close", "lifecycle", "--reason", "r"], "POST", "/breakers/lifecycle/close", {"reason": "r"}),
         (["breaker", "open", "BILLING", "--reason", "r"], "POST", "/breakers/billing/open", {"reason": "r"}),
+        (
+            ["breaker", "open", "credentials", "--yes", "--reason", "r"],
+            "POST",
+            "/breakers/credentials/open",
+            {"reason": "r"},
+        ),
+        (["breaker", "close", "credentials", "--reason", "r"], "POST", "/breakers/credentials/close", {"reason": "r"}),
         (["cache", "list"], "GET", "/caches", None),
         (["cache", "clear", "lifecycle", "--yes", "--reason", "r"], "DELETE", "/caches/lifecycle", {"reason": "r"}),
         (
@@ -86,6 +94,12 @@ def shown(result: Result) -> list[str]:
             ["bypass", "set", "billing", "--ttl", "15m", "--reason", "r"],
             "PUT",
             "/bypass/billing",
+            {"ttl": "15m", "reason": "r"},
+        ),
+        (
+            ["bypass", "set", "lifecycle", "--ttl", "15m", "--yes", "--reason", "r"],
+            "PUT",
+            "/bypass/lifecycle",
             {"ttl": "15m", "reason": "r"},
         ),
         (
@@ -138,6 +152,22 @@ def test_wrong_usage_is_2_and_asks_nobody(admin: FakeAdmin, args: list[str]) -> 
 def test_an_argument_that_is_none_is_told_with_what_there_is(admin: FakeAdmin, args: list[str], said: str) -> None:
     result = run(admin, *args, "--reason", "r")
     assert (result.exit_code, admin.asked) == (2, [])
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["breaker", "lifecycle", "close"], "did you mean extauthz breaker close lifecycle?"),
+        (["breaker", "clsoe", "lifecycle"], "did you mean close? there are: list, close, open"),
+        (["bypass", "billing"], "No such command 'billing'; there are: list, set, lift"),
+        (["bypass", "remove", "billing"], "No such command 'remove'; there are: list, set, lift"),
+        (["braeker", "list"], "No such command 'braeker'; did you mean breaker? there are: serve, "),
+    ],
+)
+def test_a_command_that_is_none_is_told_with_what_was_meant_or_what_there_is(args: list[str], said: str) -> None:
+    result = CliRunner().invoke(cli, args, prog_name="extauthz")
+    assert result.exit_code == 2
     assert said in result.stderr
 
 
@@ -251,16 +281,33 @@ def test_one_tenant_needs_no_yes(admin: FakeAdmin, command: list[str]) -> None:
     assert len(admin.asked) == 1
 
 
+@pytest.mark.parametrize("command", RISKY, ids=" ".join)
+def test_where_nobody_can_be_asked_what_denies_or_lets_in_many_needs_yes(admin: FakeAdmin, command: list[str]) -> None:
+    result = run(admin, *command, "--reason", "r")
+    assert (result.exit_code, admin.asked) == (2, [])
+    assert "Nobody is here to be asked: add --yes." in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "question"),
+    [
+        (RISKY[0], "Every key that is not cached is denied (503) then. Go on?"),
+        (RISKY[1], "Suspended and terminated tenants get in then, and billing denies nobody. Go on?"),
+        (["cache", "clear", "billing"], "Clear the billing cache of all tenants?"),
+    ],
+)
 @pytest.mark.parametrize(("answer", "code", "asked"), [(b"n\n", 1, 0), (b"y\n", 0, 1)])
-def test_whoever_sits_at_a_terminal_is_asked(admin: FakeAdmin, answer: bytes, code: int, asked: int) -> None:
+def test_whoever_sits_at_a_terminal_is_asked(
+    admin: FakeAdmin, command: list[str], question: str, answer: bytes, code: int, asked: int
+) -> None:
     ours, theirs = os.openpty()
     os.write(ours, answer)
-    args = [sys.executable, "-m", "extauthz", "cache", "clear", "billing", "--reason", "r", "--admin", admin.url]
+    args = [sys.executable, "-m", "extauthz", *command, "--reason", "r", "--admin", admin.url]
     done = subprocess.run(args, stdin=theirs, capture_output=True, text=True, check=False)
     os.close(ours)
     os.close(theirs)
     assert (done.returncode, len(admin.asked)) == (code, asked), done.stderr
-    assert "Clear the billing cache of all tenants?" in done.stdout
+    assert question in done.stdout
 
 
 # Help
