@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from extauthz.errors import InvalidRecord
+from extauthz.errors import InvalidRecord, ProviderBusy
 from extauthz.model.deadline import Clock, Deadline
 from extauthz.model.decision import FallbackReason
 from extauthz.model.protection import Charge, ChargeResult
 from extauthz.ports import ProtectionProvider, ProviderObserver, Unavailable
-from extauthz.resilience.breaker import Breaker
+from extauthz.resilience.breaker import Breaker, CircuitOpen
 from extauthz.resilience.bulkhead import Bulkhead
 from extauthz.resilience.call import Answer, Call, Caller, NoAnswer, Outcome
 from extauthz.resilience.policy import ChargePolicy
@@ -38,8 +38,8 @@ class ChargeStats:
 class ChargeGuard:
     """Charges the protection provider; implements `ports.Charger`.
 
-    A provider in this process is simply awaited. Any other is called as a task of our own, under its deadline, bulkhead and
-    breaker; callers of a tenant that has its share of the bulkhead wait their turn. What such a provider refused is refused
+    A provider in this process is simply awaited, where its circuit lets it: it may raise, and an operator may open its circuit.
+    Any other is called as a task of our own, under its deadline, bulkhead and breaker; callers of a tenant that has its share of the bulkhead wait their turn. What such a provider refused is refused
     again without asking it, for as long as it said, at most 1 s, whatever the circuit; allows are never remembered.
 
     `learn` hears every answer of such a provider, also of those that come too late for the one who asked, but not what only
@@ -136,13 +136,28 @@ class ChargeGuard:
         await self._caller.close()
 
     async def _directly(self, charge: Charge) -> ChargeResult:
+        try:
+            permit = self._breaker.permit()
+        except CircuitOpen:
+            raise self._refused(FallbackReason.CIRCUIT_OPEN) from None
         started = self._clock()
         try:
             result = await self._provider.charge(charge)
         except Exception as error:
+            self._failed = charge
             answered = isinstance(error, InvalidRecord)
+            if isinstance(error, ProviderBusy):
+                permit.released()
+            elif answered:
+                permit.succeeded()
+            else:
+                permit.failed(error)
             self._observer.called(OPERATION, self._clock() - started, answered=answered)
-            raise Unavailable(FallbackReason.ERROR) from error
+            raise self._unavailable(FallbackReason.ERROR) from error
+        except BaseException:
+            permit.released()
+            raise
+        permit.succeeded()
         self._observer.called(OPERATION, self._clock() - started, answered=True)
         return result
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from extauthz.resilience import breaker as breaker_module
-from extauthz.resilience import window as window_module
 from extauthz.resilience.breaker import Breaker
 from extauthz.resilience.permit import Permit, Verdict
 from tests.breaker_model import TICK, Pair, with_a_wall_clock_that_jumps
@@ -188,7 +187,14 @@ def counts_late_failures(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_on_success(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(window_module.SlidingWindow, "reset_counter", lambda self: self._failed_at.clear())
+    real = Breaker._end
+
+    def end(self: Breaker, permit: Permit, verdict: Verdict) -> None:
+        real(self, permit, verdict)
+        if verdict is None:
+            self._window._failed_at.clear()
+
+    patch.setattr(Breaker, "_end", end)
 
 
 def leaves_an_operators_try(patch: pytest.MonkeyPatch) -> None:

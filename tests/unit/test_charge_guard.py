@@ -160,17 +160,62 @@ async def test_a_provider_in_process_is_awaited_in_the_task_of_the_caller() -> N
     assert world.log.calls == [(0.0, True)]
 
 
-@pytest.mark.parametrize(("error", "answered"), [(ValueError("boom"), False), (InvalidRecord("bad"), True)])
-@in_virtual_time
-async def test_an_error_in_process_is_told_as_error(error: Exception, answered: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def raises(error: BaseException) -> Behaviour:
     async def explodes(_charge: Charge) -> ChargeResult:
         raise error
 
-    world = World(explodes, in_process=True)
-    for _ in range(5):
-        assert (await world.refused()).reason is FallbackReason.ERROR
-    assert world.log.calls == [(0.0, answered)] * 5
+    return explodes
+
+
+@in_virtual_time
+async def test_a_bad_record_or_a_busy_provider_in_process_is_told_as_error_and_is_no_failure() -> None:
+    world = World(in_process=True)
+    for error in (InvalidRecord("bad"), ProviderBusy("full")):
+        world.provider.behaviour = raises(error)
+        for _ in range(5):
+            assert (await world.refused()).reason is FallbackReason.ERROR
+    assert world.log.calls == [(0.0, True)] * 5 + [(0.0, False)] * 5
+    assert not world.breaker.failing
+
+
+@in_virtual_time
+async def test_a_provider_in_process_that_raises_opens_its_circuit() -> None:
+    world = World(raises(ValueError("boom")), in_process=True)
+    told = [(await world.refused()).reason for _ in range(5)]
+    assert told == [FallbackReason.ERROR] * 3 + [FallbackReason.CIRCUIT_OPEN] * 2
+    assert (world.log.calls, world.log.refusals) == ([(0.0, False)] * 3, 2)
+    assert (await world.refused()).retry_after_ms == RESET * 1000
+
+
+@in_virtual_time
+async def test_a_circuit_opened_by_hand_keeps_a_provider_in_process_from_being_charged() -> None:
+    world = World(in_process=True)
+    world.breaker.open()
+    assert (await world.refused()).reason is FallbackReason.CIRCUIT_OPEN
+    assert world.provider.seen == []
+    world.breaker.close()
+    assert await world.charge() == CHARGED
+
+
+@in_virtual_time
+async def test_a_caller_in_process_may_be_the_one_try_and_closes_the_circuit() -> None:
+    world = World(in_process=True)
+    world.breaker.open()
+    await asyncio.sleep(RESET)
+    charged, refused = await asyncio.gather(world.charge(), world.refused())
+    assert (charged, refused.reason) == (CHARGED, FallbackReason.CIRCUIT_OPEN)
     assert world.state() is CircuitState.CLOSED
+
+
+@in_virtual_time
+async def test_a_provider_in_process_is_tried_without_traffic_too() -> None:
+    world = World(raises(ValueError("boom")), in_process=True)
+    for _ in range(3):
+        await world.refused()
+    world.provider.behaviour = charges
+    await asyncio.sleep(RESET + 0.02)
+    assert world.state() is CircuitState.CLOSED
+    assert [charge.commit for charge in world.provider.seen] == [True, True, True, False]
 
 
 @in_virtual_time
@@ -182,6 +227,7 @@ async def test_a_cancellation_in_process_is_neither_an_error_nor_an_answer() -> 
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert world.log.calls == []
+    assert not world.breaker.failing
 
 
 # Over a network
