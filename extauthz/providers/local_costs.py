@@ -2,53 +2,24 @@
 
 import time
 import uuid
-from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from extauthz.ports import WallClock
+from extauthz.providers.local_day import LocalDay, Report
 from extauthz.providers.protection_answer import saturated
 
 MOST_TENANTS: Final = 100_000
 """Tenants of whom cost waits to be reported; what others cost is lost, counted, and told."""
 
-_DAY: Final = 86_400
-
-
-class Report(NamedTuple):
-    """Cost (micro-units) to be added to the tenant's day at the store, once: `key` is its idempotency key."""
-
-    tenant_id: str
-    cost: int
-    key: str
+SETTLING: Final = 5.0
+"""Seconds of a new day in which the store may still speak of the day before: longer than a charge is under way or clocks differ."""
 
 
 class Lost(NamedTuple):
-    """What will never be reported: of how many tenants (at most: one may be counted twice), and how much, in micro-units."""
+    """What will not be reported: of how many tenants (at most: one may be counted twice), and how much, in micro-units."""
 
     tenants: int = 0
     cost: int = 0
-
-
-class _Recent:
-    """A bounded dict of whole numbers: of those beyond `most` the ones not set for longest go, half of them at a time."""
-
-    def __init__(self, most: int) -> None:
-        self._half = max(1, most // 2)
-        self._young: dict[str, int] = {}
-        self._old: dict[str, int] = {}
-
-    def get(self, key: str) -> int:
-        found = self._young.get(key)
-        return self._old.get(key, 0) if found is None else found
-
-    def set(self, key: str, number: int) -> None:
-        self._young[key] = number
-        if len(self._young) >= self._half:
-            self._old, self._young = self._young, {}
-
-    def drop(self, key: str) -> None:
-        self._young.pop(key, None)
-        self._old.pop(key, None)
 
 
 class LocalCosts:
@@ -57,7 +28,8 @@ class LocalCosts:
     What was counted here goes to the store in reports. The cost of a report is fixed together with its key when it is first
     tried, so that it is never counted twice, however often it has to be sent; what comes meanwhile is the next report.
 
-    A day that is over takes with it what was not reported: the store would count it to the new one.
+    A day that is over takes with it what was not reported: the store would count it to the new one. It is kept in mind, as the
+    store keeps it, so that a clock which goes past midnight and is set back gives nobody the day's limit again.
 
     Args:
         wall: Unix seconds, for the UTC day.
@@ -70,34 +42,27 @@ class LocalCosts:
         self._process = uuid.uuid4().hex
         self._reports_made = 0
         self._lost = Lost()
-        self._day_end = 0.0
-        self._begin()
+        self._day, self._other = self._today_and_yesterday()
 
     @property
     def waiting(self) -> int:
         """How many reports are to be made."""
-        return len(self._counted) + len(self._reports) + len(self._later)
+        return self._day.waiting
 
     def to_midnight_us(self) -> int:
         """Microseconds until the UTC day ends, at least 1."""
-        return max(1, round((self._day_end - self._wall()) * 1e6))
+        return max(1, round((self._day.end - self._wall()) * 1e6))
 
     def today(self, tenant_id: str) -> int:
         """The tenant's cost of today, in micro-units."""
-        self._turn()
-        cost = self._at_store.get(tenant_id)
-        if self.waiting:
-            report = self._reports.get(tenant_id)
-            here = self._counted.get(tenant_id, 0) + self._later.get(tenant_id, 0)
-            cost = saturated(cost, here if report is None else here + report.cost)
-        return cost
+        return self._turn().of(tenant_id)
 
     def add(self, tenant_id: str, cost: int) -> None:
         """Count `cost`, of which the store knows nothing."""
-        self._turn()
-        counts = self._later if tenant_id in self._reports else self._counted
+        day = self._turn()
+        counts = day.later if tenant_id in day.reports else day.counted
         counted = counts.get(tenant_id)
-        if counted is None and self.waiting >= self._most:
+        if counted is None and day.waiting >= self._most:
             self._lose(1, cost)
         else:
             counts[tenant_id] = saturated(counted or 0, cost)
@@ -107,47 +72,49 @@ class LocalCosts:
 
         While a report is under way nobody knows whether that is in it already: it is taken to be, and here nothing is forgotten.
         """
-        self._turn()
-        report = self._reports.get(tenant_id)
+        day = self._turn()
+        if self._is_of_before(tenant_id, cost_today):
+            return
+        report = day.reports.get(tenant_id)
         if report is not None:
-            cost_today = max(self._at_store.get(tenant_id), cost_today - report.cost)
-        self._at_store.set(tenant_id, cost_today)
+            cost_today = max(day.at_store.get(tenant_id), cost_today - report.cost)
+        day.at_store.set(tenant_id, cost_today)
 
     def next_report(self) -> Report | None:
         """What the store is to be told next: new ones first, then again those that failed; None where there is nothing."""
-        self._turn()
-        if not self._counted:
-            return next(iter(self._reports.values()), None)
-        tenant_id, cost = self._counted.popitem()
+        day = self._turn()
+        if not day.counted:
+            return next(iter(day.reports.values()), None)
+        tenant_id, cost = day.counted.popitem()
         self._reports_made += 1
         report = Report(tenant_id, cost, f"extauthz-local-{self._process}-{self._reports_made}")
-        self._reports[tenant_id] = report
+        day.reports[tenant_id] = report
         return report
 
     def reported(self, report: Report, cost_today: int) -> None:
         """The store has it, and stands at `cost_today` now."""
-        self._turn()
-        if self._reports.get(report.tenant_id) is report:
-            del self._reports[report.tenant_id]
-            self._at_store.set(report.tenant_id, cost_today)
-            later = self._later.pop(report.tenant_id, None)
+        day, tenant_id = self._turn(), report.tenant_id
+        if day.reports.get(tenant_id) is report:
+            del day.reports[tenant_id]
+            if self._is_of_before(tenant_id, cost_today):
+                cost_today = saturated(day.at_store.get(tenant_id), report.cost)
+            day.at_store.set(tenant_id, cost_today)
+            later = day.later.pop(tenant_id, None)
             if later is not None:
-                self._counted[report.tenant_id] = later
+                day.counted[tenant_id] = later
 
     def failed(self, report: Report) -> None:
         """Whether the store has it is not known: it is told again, after the others."""
-        if self._reports.get(report.tenant_id) is report:
-            self._reports.move_to_end(report.tenant_id)
+        if self._day.reports.get(report.tenant_id) is report:
+            self._day.reports.move_to_end(report.tenant_id)
 
     def clear(self, tenant_id: str | None) -> None:
         """The day's counts of one tenant, or of all for None, were cleared at the store: they are here, too."""
         if tenant_id is None:
-            self._begin()
+            self._day, self._other = self._today_and_yesterday()
             return
-        self._counted.pop(tenant_id, None)
-        self._later.pop(tenant_id, None)
-        self._reports.pop(tenant_id, None)
-        self._at_store.drop(tenant_id)
+        for day in (self._day, self._other):
+            day.forget(tenant_id)
 
     def take_lost(self) -> Lost:
         """What was lost since this was asked last."""
@@ -157,27 +124,45 @@ class LocalCosts:
 
     def give_up(self) -> Lost:
         """Nobody reports any more: everything that waits is lost."""
-        self._lose_all()
-        return self.take_lost()
+        self._lose_all(self._turn())
+        lost = self.take_lost()
+        self._day, self._other = self._today_and_yesterday()
+        return lost
 
-    def _turn(self) -> None:
+    def _is_of_before(self, tenant_id: str, cost_today: int) -> bool:
+        """Whether this may be where the tenant stood at the end of the day before: then it says nothing about today."""
+        if self._wall() - self._day.start >= SETTLING:
+            return False
+        return cost_today >= self._other.at_store.get(tenant_id)
+
+    def _turn(self) -> LocalDay:
+        """The day that it is now."""
         wall = self._wall()
-        if not self._day_end - _DAY <= wall < self._day_end:
-            self._lose_all()
+        if not self._day.has(wall):
+            self._change_day(wall)
+        return self._day
 
-    def _begin(self) -> None:
-        self._day_end = float((self._wall() // _DAY + 1) * _DAY)
-        self._counted: dict[str, int] = {}
-        self._later: dict[str, int] = {}  # of tenants whose report is under way
-        self._reports: OrderedDict[str, Report] = OrderedDict()
-        self._at_store = _Recent(self._most)
+    def _change_day(self, wall: float) -> None:
+        """To the next day, or back to the one before where the clock was set: that is as it was left, and what waits is reported."""
+        gone = self._day
+        if wall >= gone.end:
+            self._lose_all(gone)
+        if self._other.has(wall):
+            self._day = self._other
+            self._day.told = False
+        else:
+            self._lose_all(self._other)
+            self._day = LocalDay(wall, self._most)
+        self._other = gone
 
-    def _lose_all(self) -> None:
-        here = (*self._counted.values(), *self._later.values())
-        cost = sum(here) + sum(report.cost for report in self._reports.values())
-        if self.waiting:
-            self._lose(self.waiting, cost)
-        self._begin()
+    def _today_and_yesterday(self) -> tuple[LocalDay, LocalDay]:
+        day = LocalDay(self._wall(), self._most)
+        return day, LocalDay(day.start - 1, self._most)
+
+    def _lose_all(self, day: LocalDay) -> None:
+        if day.waiting and not day.told:
+            self._lose(day.waiting, day.waiting_cost)
+        day.told = True
 
     def _lose(self, tenants: int, cost: int) -> None:
         self._lost = Lost(self._lost.tenants + tenants, self._lost.cost + cost)

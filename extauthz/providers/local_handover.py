@@ -8,7 +8,8 @@ from typing import Final
 
 from extauthz.model.billing import from_micros
 from extauthz.ports import ProtectionProvider
-from extauthz.providers.local_costs import Lost, Report
+from extauthz.providers.local_costs import Lost
+from extauthz.providers.local_day import Report
 from extauthz.providers.local_protection import LocalProtection
 from extauthz.resilience.bounded import within
 

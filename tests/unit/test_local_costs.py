@@ -1,6 +1,7 @@
 """The day's cost that was counted in process: what it starts from, what is reported, and what is lost."""
 
-from extauthz.providers.local_costs import LocalCosts, Lost, Report
+from extauthz.providers.local_costs import LocalCosts, Lost
+from extauthz.providers.local_day import Report
 from extauthz.testing import FakeWallClock
 
 HOUR = 3600.0
@@ -109,8 +110,8 @@ def test_a_day_that_is_over_takes_with_it_what_was_not_reported() -> None:
     costs.reported(report, 5)  # too late: it says nothing about today
     costs.failed(report)
     assert (costs.today("a"), costs.next_report()) == (0, None)
-    wall.advance(-12 * HOUR)
-    assert (costs.today("a"), costs.take_lost()) == (0, Lost())
+    costs.add("a", 2)
+    assert (costs.give_up(), costs.give_up()) == (Lost(1, 2), Lost())
 
 
 def test_clearing_limits_clears_what_waits() -> None:

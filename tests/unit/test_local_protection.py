@@ -19,6 +19,7 @@ ASK = Charge(tenant_id="acme", limits=Limits(rate=60), blocking=ALL)
 class World:
     def __init__(self, most_tenants: int = 100) -> None:
         self.time = MicroTime(mono=10**12)
+        self.time.advance(60 * SECOND)  # a new day has settled
         self.costs = LocalCosts(wall=self.time.wall_clock, most_tenants=most_tenants)
         self.local = LocalProtection(costs=self.costs, clock=self.time.clock, most_tenants=most_tenants)
 
