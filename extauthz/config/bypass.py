@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from extauthz.config.problems import InvalidConfig, Origin, Problem
+from extauthz.config.problems import InvalidConfig, Origin, Problem, is_word
 from extauthz.model.decision import FAIL_OPEN_GATES, Gate
 
 BYPASS_VARIABLES: Final = {gate: f"{gate.value.upper()}_BYPASS" for gate in FAIL_OPEN_GATES}
@@ -30,7 +30,8 @@ def bypass_problems(env: Mapping[str, str]) -> Iterator[Problem]:
     """What is wrong with these variables."""
     for name in BYPASS_VARIABLES.values():
         if _word(env, name) not in _TRUE | _FALSE:
-            yield _problem(name, f"must be true or false, not {env[name][:40]!r}")
+            shown = f", not {env[name]!r}" if is_word(env[name]) else ""
+            yield _problem(name, f"must be true or false{shown}")
     if _word(env, _AUTH) not in _FALSE:
         yield _problem(_AUTH, "there is no bypass for auth: without it nobody would know who is calling; take it out")
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from extauthz.config.problems import Path, Problem, did_you_mean
+from extauthz.config.problems import Path, Problem, as_word, did_you_mean
 from extauthz.config.routes import CHARGED_CLASSES
 from extauthz.config.tree import Config
 from extauthz.config.units import format_duration
@@ -97,8 +97,7 @@ def _plans(config: Config) -> Iterator[Clash]:
             text = "is no id of a plan: 1 to 128 letters, digits, _, . and -, beginning with a letter or a digit"
             yield Clash(problem=Problem(path=("plans", plan_id), text=text))
     if config.default_plan not in config.plans:
-        known = ", ".join(config.plans) or "none"
-        text = f"{config.default_plan!r} is not in plans ({known}). {did_you_mean(config.default_plan, config.plans)}".rstrip(
-            " ."
-        )
-        yield _clash("default_plan", text, "plans")
+        known = [as_word(plan_id) for plan_id in config.plans]
+        hint = did_you_mean(config.default_plan, known)
+        text = f"{as_word(config.default_plan)!r} is not in plans ({', '.join(known) or 'none'}). {hint}"
+        yield _clash("default_plan", text.rstrip(" ."), "plans")

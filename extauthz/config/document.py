@@ -26,6 +26,9 @@ MAX_DEPTH: Final = 64
 _LONGEST_NUMBER: Final = 40
 """More digits than any number here has; Python refuses to convert some thousands of them."""
 
+_NAMED: Final = re.compile(r" '(?!<)(?:[^'\\]|\\.){2,}'")
+"""Names of aliases and tags in PyYAML's texts. A password that begins with `*` is one to YAML."""
+
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _STR: Final = "tag:yaml.org,2002:str"
 _COLLECTIONS: Final = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -153,7 +156,7 @@ def _yaml_text(error: yaml.MarkedYAMLError) -> str:
         return "it holds more than one document (---)"
     if "'\\t'" in problem:
         return "indent with spaces, not with tabs"
-    return problem
+    return _NAMED.sub("", problem)
 
 
 def _yaml_line(error: yaml.MarkedYAMLError) -> int | None:
@@ -205,7 +208,7 @@ class _Walk:
         self.problems.append(Problem(text=text, path=path, origin=self.origin(node)))
 
     def refuse_tag(self, node: yaml.Node, path: Path) -> None:
-        self.say(node, path, f"the YAML tag {node.tag[:60]} is not supported")
+        self.say(node, path, "this YAML tag is not supported")  # not repeated: `!` may begin a password too
 
     def scalar(self, node: yaml.Node, path: Path) -> Value:
         if node.tag != _STR and node.tag not in _SCALARS:

@@ -56,6 +56,7 @@ _TYPES: Final = {
     "missing": "is missing",
 }
 
+_KEYS_DUE: Final = frozenset({"dict_type", "model_type", "model_attributes_type"})
 _SECRETIVE: Final = ("url", "token", "secret", "password", "pepper", "key")
 _LONGEST_SHOWN: Final = 40
 
@@ -78,6 +79,8 @@ def _text(detail: ErrorDetails, path: Path) -> str:
         return _one_of(str(detail.get("ctx", {})["expected"]), detail["input"])
     if detail["type"] == "missing":
         return _reason(detail, path)
+    if detail["type"] in _KEYS_DUE and not isinstance(detail["input"], bool | None):
+        return _reason(detail, path)  # `admin: …` may be the token itself, `lifecycle: …` a URL
     return _reason(detail, path) + _shown(detail["input"], path)
 
 
@@ -112,7 +115,7 @@ def _one_of(expected: str, given: object) -> str:
 
 
 def _shown(value: object, path: Path) -> str:
-    """`, not x` where the value is short and cannot be a secret."""
+    """`, not x` where the value is short and cannot be a secret: no URL either, which may hold one."""
     if any(word in str(path[-1] if path else "").lower() for word in _SECRETIVE):
         return ""
     if value is None:
@@ -120,5 +123,5 @@ def _shown(value: object, path: Path) -> str:
     if isinstance(value, bool):
         return f", not {str(value).lower()}"
     text = repr(value) if isinstance(value, str) else str(value)
-    short = isinstance(value, str | int | Decimal) and len(text) <= _LONGEST_SHOWN
-    return f", not {text}" if short else ""
+    harmless = isinstance(value, str | int | Decimal) and len(text) <= _LONGEST_SHOWN and not set(text) & set(":@")
+    return f", not {text}" if harmless else ""

@@ -1,13 +1,30 @@
 """Faults of a configuration: each with the place it stands at, all told at once."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from extauthz.errors import ConfigError
 
 Path = tuple[str | int, ...]
 """Where something stands in the tree: keys of mappings and indexes of lists."""
+
+NAMED: Final = 20
+"""Faults, or places, that one text names: it may become a line of the log, an event, an answer of `/health`."""
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+def is_word(text: str) -> bool:
+    """Whether it may be repeated in a message. What stands in the wrong place and is no word may be a URL with a password."""
+    return _WORD.fullmatch(text) is not None
+
+
+def as_word(text: str) -> str:
+    """The text where it is a word, else `***`."""
+    return text if is_word(text) else "***"
 
 
 def path_text(path: Path) -> str:
@@ -36,7 +53,8 @@ class Problem:
     origin: Origin | None = None
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (str(self.origin or ""), path_text(self.path), self.text) if part)
+        path = path_text(tuple(as_word(step) if isinstance(step, str) else step for step in self.path))
+        return ": ".join(part for part in (str(self.origin or ""), path, self.text) if part)
 
 
 class InvalidConfig(ConfigError):
@@ -47,6 +65,19 @@ class InvalidConfig(ConfigError):
         count = len(self.problems)
         head = "the configuration is not valid" if count == 1 else f"the configuration has {count} errors"
         super().__init__("\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)]))
+
+    @property
+    def summary(self) -> str:
+        """How many faults and where, for who must not see what the file holds: `2 faults: c.yaml:3, c.yaml:7`."""
+        places = list(dict.fromkeys(str(problem.origin) for problem in self.problems if problem.origin))
+        count = len(self.problems)
+        return f"{count} {'fault' if count == 1 else 'faults'}: {', '.join(_first(places))}"
+
+
+def _first(texts: Sequence[str]) -> list[str]:
+    """The first of them, and how many more there are."""
+    more = len(texts) - NAMED
+    return [*texts[:NAMED], *([f"and {more} more"] if more > 0 else [])]
 
 
 def did_you_mean(word: object, allowed: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import structlog
 import uuid_utils
 
 from extauthz.admin import LastReload
-from extauthz.config import Config, differences, is_reloaded, taken_over
+from extauthz.config import Config, InvalidConfig, differences, is_reloaded, taken_over
 from extauthz.errors import ConfigError
 from extauthz.model.billing import PlanBook
 from extauthz.model.event import Event, EventSource, EventType, Severity
@@ -18,6 +18,7 @@ from extauthz.pipeline import Pipeline, RuleBook
 from extauthz.ports import EventSink, WallClock
 from extauthz.server.check import Checker
 from extauthz.telemetry.metrics import Metrics
+from extauthz.telemetry.text import mask
 from extauthz.wiring.decider import rule_book
 
 NAMED: Final = 20
@@ -96,11 +97,14 @@ class Live:
             self._emit(Severity.INFO, payload)
 
     def refuse(self, error: ConfigError) -> None:
-        """Nothing of it holds: everything stays as it is."""
-        text = str(error)
+        """Nothing of it holds: everything stays as it is. The log and the event say why; `/health`, which anybody may ask, where."""
+        text = mask(str(error))
+        summary = error.summary if isinstance(error, InvalidConfig) else "the configuration could not be read"
         self._metrics.reloaded(success=False)
         restart = () if self.last is None else self.last.needs_restart
-        self.last = LastReload(at=self._wall(), result="failure", error=text, needs_restart=restart)
+        self.last = LastReload(
+            at=self._wall(), result="failure", error=f"{summary}; see the log", needs_restart=restart
+        )
         _log.error("config_not_reloaded", detail=text)
         self._emit(Severity.ERROR, {"result": "failure", "error": text})
 

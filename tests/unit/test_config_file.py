@@ -108,12 +108,9 @@ def test_a_file_that_is_far_too_large(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (
-            "server: !!python/object:os.system {}\n",
-            "the YAML tag tag:yaml.org,2002:python/object:os.system is not supported",
-        ),
-        ("server: {listen: !!binary aGk=}\n", "the YAML tag tag:yaml.org,2002:binary is not supported"),
-        ("server: {listen: !secret x}\n", "the YAML tag !secret is not supported"),
+        ("server: !!python/object:os.system {}\n", "server: this YAML tag is not supported"),
+        ("server: {listen: !!binary aGk=}\n", "server.listen: this YAML tag is not supported"),
+        ("server: {listen: !secret x}\n", "server.listen: this YAML tag is not supported"),
         ("server: {workers: !!int x}\n", "is not what its YAML tag says"),
         ("? [a]\n: 1\n", "a key must be a word"),
         ("<<: 1\n", "<< takes a mapping"),
@@ -299,6 +296,39 @@ def test_no_secret_is_in_an_error(file: Path) -> None:
     )
     assert len(found) == 8
     assert "hunter2" not in "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "admin: hunter2\n",
+        "providers: {lifecycle: 'postgresql://u:hunter2@h/db'}\n",
+        "providers: {lifecycle: {breaker: hunter2}}\n",
+        "providers: {'postgresql://u:hunter2@h/db': x}\n",
+        "providers: {? 'u:hunter2@h' : 1, ? 'u:hunter2@h' : 2}\n",
+        "server: {workers: 'u:hunter2@h'}\n",
+        "admin: {hosts: 'u:hunter2@h'}\n",
+        "plans: {'u:hunter2@h': {name: X, tier: PRO}}\n",
+        "default_plan: 'u:hunter2@h'\n",
+        "plans: {'u:hunter2@h': {name: X, tier: PRO}}\ndefault_plan: free\n",
+        "admin: {token_file: *hunter2}\n",
+        "admin: {token_file: !hunter2 x}\n",
+        "admin: {token_file: !!hunter2 x}\n",
+        "admin: {token_file: !hunter2! x}\n",
+        "admin: {token_file: !hunter2!x x}\n",
+        "admin: {token_file: &hunter2 x, hosts: [&hunter2 y]}\n",
+        "default_plan: 'hunter2/'\n",
+    ],
+)
+def test_what_stands_in_the_wrong_place_is_not_repeated(file: Path, text: str) -> None:
+    found = faults(file, text)
+    assert all(line.startswith(f"{file}:") for line in found)
+    assert "hunter2" not in "\n".join(found)
+
+
+def test_yaml_is_explained_all_the_same(file: Path) -> None:
+    assert "found undefined alias" in faults(file, "server: *nobody\n")[0]
+    assert "found character '@' that cannot start any token" in faults(file, "server: @x\n")[0]
 
 
 # A file that others can read

@@ -105,7 +105,13 @@ def test_a_variable_with_a_bad_value() -> None:
 def test_a_variable_below_something_that_holds_no_keys_leaves_the_file_to_blame(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("server: 5\n")
-    assert only_fault({"EXTAUTHZ_SERVER__BUDGET": "1s"}, file=file) == f"{file}:1: server: must hold keys, not 5"
+    assert only_fault({"EXTAUTHZ_SERVER__BUDGET": "1s"}, file=file) == f"{file}:1: server: must hold keys"
+
+
+def test_what_a_variable_holds_in_the_wrong_place_is_not_repeated() -> None:
+    assert only_fault({"EXTAUTHZ_ADMIN": "hunter2"}) == "environment EXTAUTHZ_ADMIN: admin: must hold keys"
+    assert only_fault({"LIFECYCLE_BYPASS": "u:hunter2@h"}) == "environment LIFECYCLE_BYPASS: must be true or false"
+    assert "hunter2" not in only_fault({"EXTAUTHZ_ADMIN__HOSTS": "[*hunter2]"})
 
 
 def test_a_flag_with_a_bad_value() -> None:

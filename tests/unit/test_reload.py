@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from extauthz.config import Config, InvalidConfig, Loaded, WatchedFile, differences, is_reloaded, load, taken_over
+from extauthz.config import (
+    Config,
+    InvalidConfig,
+    Loaded,
+    Origin,
+    Problem,
+    WatchedFile,
+    differences,
+    is_reloaded,
+    load,
+    taken_over,
+)
 from extauthz.errors import ConfigError
 from extauthz.model.event import EventType, Severity
 from extauthz.server.check import Checker
@@ -102,6 +113,11 @@ def test_a_file_that_became_empty_is_no_configuration(tmp_path: Path) -> None:
 # Taking over
 
 
+def wrong_mode(line: int) -> Problem:
+    path, origin = ("gates", "billing", "mode"), Origin(name="c.yaml", line=line)
+    return Problem(text="must be one of enforce, shadow, off", path=path, origin=origin)
+
+
 @dataclass
 class Bench:
     """A live configuration, and what it told."""
@@ -187,16 +203,29 @@ def test_broken_configuration_on_reload_the_old_one_stays_the_error_is_counted_a
 ) -> None:
     before = bench.live.config
     with capture_logs() as log:
-        bench.live.refuse(ConfigError("c.yaml:3: gates.billing.mode: must be one of enforce, shadow, off"))
+        bench.live.refuse(InvalidConfig(wrong_mode(line) for line in (3, 7)))
     assert bench.live.config is before
     last = bench.live.last
     assert last is not None
     assert last.result == "failure"
-    assert last.error == "c.yaml:3: gates.billing.mode: must be one of enforce, shadow, off"
+    assert last.error == "2 faults: c.yaml:3, c.yaml:7; see the log"  # anybody may ask /health
     (event,) = bench.sink.events
-    assert (event.severity, event.payload["error"]) == (Severity.ERROR, last.error)
+    told = (
+        "the configuration has 2 errors:\n"
+        "  c.yaml:3: gates.billing.mode: must be one of enforce, shadow, off\n"
+        "  c.yaml:7: gates.billing.mode: must be one of enforce, shadow, off"
+    )
+    assert (event.severity, event.payload["error"]) == (Severity.ERROR, told)
     assert (bench.counted("success"), bench.counted("failure")) == (0, 1)
-    assert [(line["event"], line["detail"]) for line in log] == [("config_not_reloaded", last.error)]
+    assert [(line["event"], line["detail"]) for line in log] == [("config_not_reloaded", told)]
+
+
+def test_what_is_told_of_a_failure_masks_what_has_the_form_of_a_secret(bench: Bench) -> None:
+    with capture_logs() as log:
+        bench.live.refuse(ConfigError("postgresql://u:hunter2@h/db: no"))
+    assert bench.live.last is not None
+    assert bench.live.last.error == "the configuration could not be read; see the log"
+    assert "hunter2" not in repr((bench.live.last, bench.sink.events, log))
 
 
 def test_a_long_list_of_changes_is_cut(bench: Bench, tmp_path: Path) -> None:
@@ -296,8 +325,8 @@ async def test_whatever_goes_wrong_is_a_failure_without_its_text(bench: Bench) -
     async with reloading(bench, Readings([RuntimeError("a secret")])) as wanted:
         wanted.set()
         await asyncio.sleep(1)
-    assert bench.live.last is not None
-    assert bench.live.last.error == "the configuration could not be read (RuntimeError)"
+    assert bench.sink.events[0].payload["error"] == "the configuration could not be read (RuntimeError)"
+    assert "secret" not in repr(bench.live.last)
     assert bench.live.config == Config()
 
 
