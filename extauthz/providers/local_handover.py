@@ -6,7 +6,9 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Final
 
+from extauthz.errors import InvalidRecord
 from extauthz.model.billing import from_micros
+from extauthz.model.protection import Usage
 from extauthz.ports import ProtectionProvider
 from extauthz.providers.local_costs import Lost
 from extauthz.providers.local_day import Report
@@ -56,7 +58,7 @@ class HandOver:
         self._every = every
         self._pause = every
         self._told_requests = 0
-        self._reported = 0
+        self._made_ever = self._told_reports = 0
         self._quiet_until = 0.0
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -67,7 +69,7 @@ class HandOver:
         self._task = loop.create_task(self._run(), name="local-handover", context=Context())
 
     async def close(self) -> None:
-        """Report what can be reported within a round's patience, tell the rest, and end."""
+        """Report all that can be reported within the patience of two reports, tell the rest, and end."""
         self._stop.set()
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=2 * PATIENCE)
@@ -75,18 +77,21 @@ class HandOver:
         self._tell(self._local.costs.give_up())
 
     async def _run(self) -> None:
-        stopping = asyncio.ensure_future(self._stop.wait())
+        stopping, more = asyncio.ensure_future(self._stop.wait()), True
         try:
             while not stopping.done():
                 await asyncio.wait({stopping}, timeout=self._pause)
-                await self._round()
+                more = await self._round()
+            while more:
+                more = await self._round()
         finally:
             stopping.cancel()
 
-    async def _round(self) -> None:
-        """Report until all is told, the store gives no answer, or it is enough for now."""
+    async def _round(self) -> bool:
+        """Report until all is told, the store gives no answer, or it is enough for now. Whether anything was told."""
         costs = self._local.costs
         self._local.tidy(TIDIED)
+        before = self._made_ever
         for _ in range(A_ROUND):
             report = costs.next_report() if self._answers() else None
             if report is None:
@@ -97,32 +102,46 @@ class HandOver:
             self._pause = self._every
         if asyncio.get_running_loop().time() >= self._quiet_until:
             self._tell(costs.take_lost())
+        return self._made_ever > before
 
     async def _made(self, report: Report) -> bool:
         """Whether the store has it, as far as is known."""
         costs = self._local.costs
         try:
             usage = await within(PATIENCE, self._store.record_usage(*report))
+            cost_today = _cost_of(usage)
         except Exception as error:  # noqa: BLE001 - whatever a store of others raises, nobody waits for this
             costs.failed(report)
             log.debug("a report of cost failed (%s)", type(error).__name__)
             return False
-        costs.reported(report, usage.cost_today)
-        self._reported += 1
+        costs.reported(report, cost_today)
+        self._made_ever += 1
         return True
 
     def _tell(self, lost: Lost) -> None:
         """One line for what was counted here since the last one."""
         requests = self._local.requests - self._told_requests
-        if requests or self._reported or lost.tenants:
+        reported = self._made_ever - self._told_reports
+        if requests or reported or lost.tenants:
             self._quiet_until = asyncio.get_running_loop().time() + TOLD_EVERY
             log.warning(
                 "protection was counted in process: %d requests (not in the day's counts of the store), cost reported %d times,"
                 " cost of %d tenants lost (%s)",
                 requests,
-                self._reported,
+                reported,
                 lost.tenants,
                 from_micros(lost.cost),
             )
         self._told_requests = self._local.requests
-        self._reported = 0
+        self._told_reports = self._made_ever
+
+
+def _cost_of(usage: object) -> int:
+    """Where the tenant's cost stands.
+
+    Raises:
+        InvalidRecord: a provider of others answered something else.
+    """
+    if isinstance(usage, Usage) and isinstance(usage.cost_today, int):
+        return usage.cost_today
+    raise InvalidRecord(f"{type(usage).__name__} where usage is due")

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -24,6 +24,8 @@ class Store:
     def __init__(self, wall: FakeWallClock) -> None:
         self.counts = MemoryProtection(clock=asyncio.get_running_loop().time, wall=wall)
         self.way = "answers"
+        self.takes = 0.0
+        self.garbled: Any = None
         self.asked: list[float] = []
 
     async def charge(self, charge: Charge) -> ChargeResult:
@@ -37,8 +39,11 @@ class Store:
 
     async def record_usage(self, tenant_id: str, cost: int, idempotency_key: str) -> Usage:
         self.asked.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(self.takes)
         if self.way == "fails":
             raise ProviderError("no answer")
+        if self.way == "garbles":
+            return self.garbled  # type: ignore[no-any-return] # that is it
         if self.way == "hangs":
             await asyncio.Event().wait()
         usage = await self.counts.record_usage(tenant_id, cost, idempotency_key)
@@ -140,8 +145,43 @@ async def test_a_circuit_that_opens_in_the_middle_of_a_round_ends_it() -> None:
 async def test_what_can_be_reported_at_the_end_is() -> None:
     world = World()
     world.count(5)
+    for number in range(3 * A_ROUND):
+        world.count(1, f"t{number}")
     await world.handover.close()
     assert await world.at_store() == 5
+    assert {await world.at_store(f"t{number}") for number in range(3 * A_ROUND)} == {1}
+
+
+@in_virtual_time
+async def test_the_end_does_not_wait_for_ever_nor_for_what_cannot_be_reported() -> None:
+    world = World()
+    for number in range(3 * A_ROUND):
+        world.count(1, f"t{number}")
+    world.store.takes = 0.01
+    began = world.loop.time()
+    await world.handover.close()
+    assert world.loop.time() - began == 2 * PATIENCE
+    for way, most in (("fails", 1), ("hangs", PATIENCE)):
+        world = World()
+        world.store.way = way
+        world.count(1)
+        began = world.loop.time()
+        await world.handover.close()
+        assert world.loop.time() - began <= most
+        assert len(world.store.asked) == 1
+
+
+@pytest.mark.parametrize("answer", [None, "5", Usage(requests_today=0, cost_today="5")])  # type: ignore[arg-type] # that is it
+@in_virtual_time
+async def test_a_store_that_answers_something_else_does_not_end_the_reporting(answer: Any) -> None:
+    world = World()
+    world.store.way, world.store.garbled = "garbles", answer
+    world.count(5)
+    await asyncio.sleep(10)
+    world.store.way = "answers"
+    await asyncio.sleep(LONGEST_PAUSE)
+    assert (await world.at_store(), world.local.costs.today("acme")) == (5, 5)
+    await world.handover.close()
 
 
 def test_what_cannot_be_reported_is_told_with_its_count(caplog: pytest.LogCaptureFixture) -> None:
