@@ -1,4 +1,4 @@
-"""More than the service can do: ten times its capacity through the bundled Envoy, and one tenant that floods while others work.
+"""Ten times what the service can do, through the bundled Envoy.
 
 Run one after the other, with nothing beside them: what is promised here is time.
 
@@ -14,43 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.edge import Edge, edge
-from tests.fault_proxy import Delay, FaultProxy
 from tests.faults.conftest import Figures
 from tests.health import serving, status_of
 from tests.open_loop import Answers, Request, offered
-from tests.redis_server import single
+from tests.overload import CONFIGURATION, fallbacks
 from tests.served import Served, served
 from tests.throttle import throttled
 
 CORES: Final = 0.25
 MAX_CHECKS: Final = 128
 """Half a second's worth of what a quarter of a core can do, as docs/performance.md advises."""
-
-ATTEMPTS: Final = 3
-
-CONFIGURATION: Final = """\
-server: {{max_checks: {max_checks}}}
-providers:
-  protection: {{url: "{protection}"}}
-plans:
-  big: {{name: Big, tier: ENTERPRISE, limits: {{rate: 1000000, burst: 100000}}}}
-  small: {{name: Small, tier: PRO, limits: {{rate: 3600, burst: 60}}}}
-default_plan: big
-"""
-
-
-async def fallbacks(replica: Served) -> float:
-    """How many times a gate answered without its provider."""
-    async with replica.http.get(f"{replica.admin_url}/metrics") as answer:
-        families = text_string_to_metric_families(await answer.text())
-    samples = (sample for family in families for sample in family.samples)
-    return sum(sample.value for sample in samples if sample.name == "gate_fallbacks_total")
-
-
-# Ten times capacity
 
 
 @dataclass
@@ -63,10 +37,11 @@ class Watched:
     async def watch(self, replica: Served) -> None:
         """Until cancelled."""
         while True:
-            self.asked += 2
-            self.well += await serving(replica.channel)
+            well = await serving(replica.channel)
             async with asyncio.timeout(1.0):
-                self.well += await status_of(replica, "/healthz") == 200
+                alive = await status_of(replica, "/healthz") == 200
+            self.asked += 1  # only now: who is called off in between has not been refused
+            self.well += well and alive
             await asyncio.sleep(0.2)
 
 
@@ -105,7 +80,7 @@ class Flood:
 
 async def _flood(replica: Served, envoy: Edge, requests: list[Request], seconds: float) -> Flood:
     with throttled(replica.process.pid, CORES):
-        can = await capacity(envoy, requests, 1.5)
+        can = await capacity(envoy, requests, 1.0)
         async with watching(replica) as watched:
             answers = await offered(envoy.port, requests, rate=10 * can, seconds=seconds)
         await asyncio.sleep(0.5)
@@ -118,6 +93,23 @@ async def _flood(replica: Served, envoy: Edge, requests: list[Request], seconds:
     return Flood(capacity=can, goodput=good, answers=answers, watched=watched)
 
 
+def _pooled(floods: list[Flood]) -> float:
+    """Goodput over capacity, of all rounds together."""
+    return sum(each.goodput for each in floods) / sum(each.capacity for each in floods)
+
+
+def _note_goodput(figures: Figures, floods: list[Flood]) -> None:
+    sent = sum(len(each.answers) for each in floods)
+    can = sum(each.capacity for each in floods) / len(floods)
+    tried = ", ".join(f"{each.ratio:.2f}" for each in floods)
+    figures.note(
+        f"{sent:,} requests at 10 times the capacity of {can:.0f}/s: goodput",
+        f"{_pooled(floods):.2f} of capacity (rounds: {tried})",
+        "0.8 of capacity",
+        met=_pooled(floods) >= 0.8,
+    )
+
+
 async def test_at_ten_times_capacity_goodput_holds_health_stays_up_refusals_are_explicit_and_no_circuit_opens(
     tmp_path: Path, figures: Figures, *, full: bool
 ) -> None:
@@ -128,115 +120,13 @@ async def test_at_ten_times_capacity_goodput_holds_health_stays_up_refusals_are_
         edge(tmp_path, replica.checks, max_checks=MAX_CHECKS) as envoy,
     ):
         requests = [Request(headers={"x-api-key": await replica.tenant("acme")})]
-        floods: list[Flood] = []
-        while not floods or (floods[-1].ratio < 0.8 and len(floods) < ATTEMPTS):
-            floods.append(await _flood(replica, envoy, requests, seconds=10.0 if full else 3.0))
-        last = floods[-1]
-        what = f"{len(last.answers):,} requests at 10 times the capacity of {last.capacity:.0f}/s: goodput"
-        tried = ", ".join(f"{each.ratio:.2f}" for each in floods)
-        figures.note(what, f"{last.ratio:.2f} of capacity (rounds: {tried})", "0.8 of capacity", met=last.ratio >= 0.8)
-        assert last.ratio >= 0.8
-        assert last.watched.well == last.watched.asked > 10
+        floods = [await _flood(replica, envoy, requests, 6.0 if full else 2.5) for _ in range(5 if full else 2)]
+        _note_goodput(figures, floods)
+        # A round is off by a quarter either way. A few short ones tell a collapse, which is at 0.04 to 0.3, but not 0.8 from 0.9.
+        assert _pooled(floods) >= (0.8 if full else 0.6)
+        assert all(each.watched.well == each.watched.asked > 3 for each in floods)
         (ejections,) = (await envoy.stats("cluster.extauthz.outlier_detection.ejections_enforced_total")).values()
-        assert ejections == 0
+        (unwell,) = (await envoy.stats("cluster.extauthz.health_check.failure")).values()
+        assert (ejections, unwell) == (0, 0)
         assert {await replica.circuit(name) for name in ("credentials", "lifecycle", "billing")} == {"closed"}
         assert await fallbacks(replica) == 0
-
-
-# One tenant floods
-
-
-async def others_and_loud(
-    envoy: Edge, others: list[Request], loud: list[Request], rate: float, seconds: float
-) -> Answers:
-    """The answers to the others, 100 a second, while the loud one sends so many; both together."""
-    both = [offered(envoy.port, others, rate=100, seconds=seconds)]
-    if rate:
-        both.append(offered(envoy.port, loud, rate=rate, seconds=seconds))
-    return Answers([each for answers in await asyncio.gather(*both) for each in answers])
-
-
-async def _people(replica: Served) -> tuple[list[Request], list[Request]]:
-    """What ten tenants ask, and what the loud one does."""
-    others = [Request(name="other", headers={"x-api-key": await replica.tenant(f"t{number}")}) for number in range(10)]
-    return others, [Request(name="loud", headers={"x-api-key": await replica.tenant("loud")})]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Beside:
-    """The others beside a flood: their p99 over that without it, how many did not get their full answer; and the loud one's.
-
-    `tried` are the ratios of all rounds up to this one, because a reader has to know of how many it is the choice.
-    """
-
-    ratio: float
-    disturbed: int
-    loud: Answers
-    tried: str
-
-    @property
-    def well(self) -> bool:
-        return self.ratio <= 2 and not self.disturbed
-
-
-async def _beside(envoy: Edge, people: tuple[list[Request], list[Request]], rate: float, seconds: float) -> Beside:
-    """The first round in which the others noticed nothing, or the last of some."""
-    rounds: list[Beside] = []
-    while not rounds or not (rounds[-1].well or len(rounds) == ATTEMPTS):
-        quiet = await others_and_loud(envoy, *people, rate=0, seconds=seconds)
-        loud = await others_and_loud(envoy, *people, rate=rate, seconds=seconds)
-        others = loud.named("other")
-        disturbed = sum(1 for each in (*quiet, *others) if each.status != 200 or each.degraded)
-        ratio = others.percentile(0.99) / quiet.percentile(0.99)
-        tried = ", ".join(f"{each:.2f}" for each in (*(past.ratio for past in rounds), ratio))
-        rounds.append(Beside(ratio=ratio, disturbed=disturbed, loud=loud.named("loud"), tried=tried))
-    return rounds[-1]
-
-
-def _note(figures: Figures, what: str, found: Beside) -> None:
-    measured = f"{found.ratio:.2f} times (rounds: {found.tried})"
-    figures.note(f"one tenant floods, {what}: p99 of the others", measured, "2 times", met=found.well)
-    assert found.ratio <= 2
-    assert found.disturbed == 0
-
-
-async def test_a_tenant_that_sends_ten_times_its_limit_does_not_slow_the_others_beyond_twice_their_p99(
-    tmp_path: Path, figures: Figures, *, full: bool
-) -> None:
-    configuration = CONFIGURATION.format(max_checks=1024, protection="memory:")
-    async with served(tmp_path, configuration) as replica, edge(tmp_path, replica.checks) as envoy:
-        people = await _people(replica)
-        status, _ = await replica.admin("PUT", "/tenants/loud/billing", {"plan": "small", "reason": "test"})
-        assert status == 200
-        found = await _beside(envoy, people, rate=600, seconds=8.0 if full else 3.0)
-        loud = found.loud
-        assert {each.reason for each in loud if each.status in (429, 503)} <= {"rate", "burst"}
-        assert set(loud.statuses()) <= {200, 429, 503}
-        elapsed = max(each.ended for each in loud) - loud[0].at
-        assert len(loud.with_status(200)) <= 60 + 60 * elapsed
-        assert await fallbacks(replica) == 0
-        _note(figures, "ten times its limit", found)
-
-
-async def test_a_tenant_that_holds_its_share_of_the_calls_to_a_slow_redis_does_not_delay_the_others(
-    tmp_path: Path, figures: Figures, *, full: bool
-) -> None:
-    """250 a second of 100 ms are 25 at once, and 16 of 64 are its share: the rest waits its turn or is counted in process."""
-    with single() as redis, FaultProxy(port=redis.port) as proxy:
-        url = f'{proxy.behind(redis.url)}", timeout: "400ms'
-        async with (
-            served(tmp_path, CONFIGURATION.format(max_checks=1024, protection=url)) as replica,
-            edge(tmp_path, replica.checks) as envoy,
-        ):
-            people = await _people(replica)
-            await others_and_loud(envoy, *people, rate=100, seconds=0.5)  # connections are there
-            proxy.fail(Delay(back=0.1))
-            found = await _beside(envoy, people, rate=250, seconds=8.0 if full else 3.0)
-            loud = found.loud
-            assert set(loud.statuses()) == {200}
-            assert {each.degraded for each in loud} == {"", "protection"}
-            assert (
-                await replica.metric("gate_fallbacks_total", gate="protection", reason="bulkhead", answer="local") > 0
-            )
-            assert await replica.circuit("protection") == "closed"
-            _note(figures, "its share of a slow Redis", found)

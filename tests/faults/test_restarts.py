@@ -66,7 +66,9 @@ class Place:
     async def start(self) -> None:
         env = {"EXTAUTHZ_SERVER__LISTEN": f"{HOST}:{self.port}", "EXTAUTHZ_SERVER__DRAIN": f"{DRAIN}s"}
         self.folder.mkdir(exist_ok=True)
-        self.replica = await self.running.enter_async_context(served(self.folder, self.configuration, env))
+        # What a test leaves running need not drain.
+        replica = served(self.folder, self.configuration, env, ends=signal.SIGKILL)
+        self.replica = await self.running.enter_async_context(replica)
 
     async def end(self, number: signal.Signals) -> None:
         """Send that signal; back when the process has ended, which for all but SIGKILL must be in order."""
@@ -180,7 +182,7 @@ async def test_kill_9_of_one_of_two_replicas_fails_no_request_and_it_takes_reque
         async def again_and_again() -> None:
             for place in both.places * 2 if full else both.places[:1]:
                 await place.end(signal.SIGKILL)
-                await asyncio.sleep(2.0)
+                await asyncio.sleep(1.0)
                 await place.start()
                 await place.in_use()
 
