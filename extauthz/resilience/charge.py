@@ -72,7 +72,7 @@ class ChargeGuard:
             clock=clock,
         )
         self._refusals = RefusedCharges(clock)
-        self._failed: Charge | None = None
+        self._last: Charge | None = None
         self._probe = Probe(breaker, self._try_again)
 
     async def charge(self, charge: Charge, deadline: Deadline) -> ChargeResult:
@@ -141,10 +141,10 @@ class ChargeGuard:
         except CircuitOpen:
             raise self._refused(FallbackReason.CIRCUIT_OPEN) from None
         started = self._clock()
+        self._last = charge
         try:
             result = await self._provider.charge(charge)
         except Exception as error:
-            self._failed = charge
             answered = isinstance(error, InvalidRecord)
             if isinstance(error, ProviderBusy):
                 permit.released()
@@ -168,12 +168,11 @@ class ChargeGuard:
         epoch = self._refusals.epoch
 
         def note(outcome: Outcome[ChargeResult]) -> None:
+            self._last = charge
             if isinstance(outcome, Answer):
                 self._refusals.remember(charge, outcome.value, epoch)
                 if self._learn is not None and charge.commit and epoch == self._refusals.epoch:
                     self._learn(charge, outcome.value)
-            else:
-                self._failed = charge
             landed(outcome)
 
         return self._caller.start(charge.tenant_id, lambda: self._provider.charge(charge), note, entered=True)
@@ -194,7 +193,10 @@ class ChargeGuard:
         return Unavailable(reason, retry_after_ms=retry_after_ms(self._breaker), asked=asked)
 
     def _try_again(self) -> None:
-        """Ask what the charge that failed last would give, charging nothing: the circuit's time is up and nobody asks."""
-        if self._failed is None or not self._bulkhead.enter(self._failed.tenant_id):
+        """Ask what the charge that was made last would give, charging nothing: the circuit's time is up and nobody asks.
+
+        Where none was made yet, the first one to come is the try.
+        """
+        if self._last is None or not self._bulkhead.enter(self._last.tenant_id):
             return
-        self._start(replace(self._failed, commit=False), lambda _outcome: None)
+        self._start(replace(self._last, commit=False), lambda _outcome: None)

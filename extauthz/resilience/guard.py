@@ -66,7 +66,7 @@ class Guard(Generic[K, V]):
             observer=observer,
             clock=clock,
         )
-        self._failed_key: tuple[K] | None = None
+        self._last_key: tuple[K] | None = None
         self._probe = Probe(breaker, self._try_again)
         self._hits = self._misses = self._stale = 0
 
@@ -199,8 +199,7 @@ class Guard(Generic[K, V]):
             self._begin(key)
 
     def _landed(self, key: K, flight: Flight[V], outcome: Outcome[V]) -> None:
-        if isinstance(outcome, NoAnswer):
-            self._failed_key = (key,)
+        self._last_key = (key,)
         if not self._flights.land(key, flight):
             return
         try:
@@ -227,7 +226,7 @@ class Guard(Generic[K, V]):
         return Unavailable(reason, last_known, retry_after_ms(self._breaker))
 
     def _try_again(self) -> None:
-        """Load the key that failed last: the circuit's time is up and nobody asks."""
-        for key in self._failed_key or ():
+        """Load the key that was loaded last: the circuit's time is up and nobody asks. Where none was, the first to ask tries."""
+        for key in self._last_key or ():
             if self._flights.get(key) is None:
                 self._begin(key)

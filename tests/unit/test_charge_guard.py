@@ -604,8 +604,21 @@ async def test_a_circuit_without_traffic_is_tried_without_charging_anything() ->
     assert [charge.commit for charge in world.provider.seen] == [True, True, True, False]
 
 
+@pytest.mark.parametrize("in_process", [False, True])
 @in_virtual_time
-async def test_a_circuit_opened_by_hand_before_any_failure_waits_for_traffic() -> None:
+async def test_a_circuit_opened_by_hand_on_a_healthy_provider_is_tried_without_charging_anything(
+    *, in_process: bool
+) -> None:
+    world = World(in_process=in_process)
+    await world.charge()
+    world.breaker.open()
+    await asyncio.sleep(RESET + 0.02)
+    assert world.state() is CircuitState.CLOSED
+    assert [charge.commit for charge in world.provider.seen] == [True, False]
+
+
+@in_virtual_time
+async def test_a_circuit_opened_by_hand_before_any_charge_waits_for_traffic() -> None:
     world = World()
     world.breaker.open()
     await asyncio.sleep(RESET * 2)

@@ -500,7 +500,7 @@ async def test_a_circuit_that_an_operator_opened_anew_is_tried_when_its_new_time
 
 
 @in_virtual_time
-async def test_a_circuit_opened_by_hand_before_any_failure_waits_for_traffic() -> None:
+async def test_a_circuit_opened_by_hand_before_anything_was_loaded_waits_for_traffic() -> None:
     world = World()
     world.breaker.open()
     await asyncio.sleep(RESET * 3)

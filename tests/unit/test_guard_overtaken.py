@@ -84,3 +84,15 @@ def test_after_a_close_by_hand_the_next_call_reaches_the_provider_although_a_loa
         assert not world.breaker.failing  # what hung was begun before
 
     main()
+
+
+@in_virtual_time
+async def test_a_circuit_opened_by_hand_on_a_healthy_provider_is_tried_without_traffic() -> None:
+    world = World()
+    await world.get("a")
+    world.breaker.open()
+    await asyncio.sleep(RESET - 0.01)
+    assert world.loads == ["a"]
+    await asyncio.sleep(0.03)
+    assert world.loads == ["a", "a"]
+    assert world.state() is CircuitState.CLOSED
