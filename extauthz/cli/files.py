@@ -13,15 +13,17 @@ import click
 from extauthz.cli.app import Stop
 
 if TYPE_CHECKING:
-    from extauthz.config import Loaded
+    from extauthz.config import Content, Loaded
 
 config_option = click.option(
     "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file. [default: none]"
 )
 
 
-def load_config(file: Path | None, flags: Mapping[str, str] | None = None, *, may_be_empty: bool = True) -> "Loaded":
-    """The configuration from the file, the environment and flags by path; a file that is empty is a fault if it may not be.
+def load_config(
+    file: "Content | Path | None", flags: Mapping[str, str] | None = None, *, may_be_empty: bool = True
+) -> "Loaded":
+    """The configuration from the file or what was read of it, the environment and flags by path; a file that is empty is a fault if it may not be.
 
     Raises:
         ConfigError: it has faults.

@@ -46,7 +46,9 @@ def serve(file: Path | None, listen: str | None, admin_listen: str | None, *, va
     require_free(loaded)
     from extauthz import wiring  # noqa: PLC0415 - the whole service; `--help` and `--validate` do without it
 
-    source = wiring.ConfigSource(load=lambda: load_config(file, flags, may_be_empty=False), watched=watched)
+    source = wiring.ConfigSource(
+        load=lambda content: load_config(content, flags, may_be_empty=False), file=file, watched=watched
+    )
     asyncio.run(wiring.serve(loaded.config, os.environ, source))
 
 

@@ -6,6 +6,7 @@ one of those.
 
 from extauthz.config.address import Address
 from extauthz.config.advice import total_of as total_deadline
+from extauthz.config.content import Content, read_content
 from extauthz.config.difference import differences, is_reloaded, taken_over
 from extauthz.config.gates import (
     ActionsConfig,
@@ -46,6 +47,7 @@ __all__ = [
     "BillingGateConfig",
     "Breaker",
     "Config",
+    "Content",
     "CredentialsConfig",
     "EventsConfig",
     "Frontend",
@@ -76,6 +78,7 @@ __all__ = [
     "masked",
     "parse_duration",
     "parse_size",
+    "read_content",
     "schema_text",
     "taken_over",
     "to_yaml",

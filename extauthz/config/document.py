@@ -13,12 +13,12 @@ from typing import Final, TypeAlias
 
 import yaml
 
+from extauthz.config.content import Content, read_content
 from extauthz.config.problems import Origin, Path, Problem
 
 Value: TypeAlias = "dict[str, Value] | list[Value] | str | int | bool | Decimal | None"
 """What a document is made of."""
 
-MAX_BYTES: Final = 1 << 20
 MAX_NODES: Final = 50_000
 """Above it the document is refused: aliases can make a small file as large as they like."""
 MAX_DEPTH: Final = 64
@@ -81,26 +81,18 @@ class Document:
 
 def read_file(file: FilePath) -> Document:
     """Read a YAML file; whatever is wrong with it, from "does not exist" to a double key, is in `problems`."""
-    name = str(file)
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        return _refused(name, _os_text(error))
-    if len(raw) > MAX_BYTES:
-        return _refused(name, f"is larger than {MAX_BYTES >> 20} MiB, which no configuration is")
+    return read_bytes(read_content(file))
+
+
+def read_bytes(content: Content) -> Document:
+    """Read the YAML of a file that was read, or not, before."""
+    raw, name = content.raw, content.name
+    if raw is None:
+        return _refused(name, content.refused)
     try:
         return read_text(raw.decode("utf-8-sig"), name)
     except UnicodeDecodeError as error:
         return _refused(name, "is not UTF-8 text", line=raw.count(b"\n", 0, error.start) + 1)
-
-
-def _os_text(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, IsADirectoryError):
-        return "is a directory; name the file in it"
-    return f"cannot be read: {(error.strerror or 'input/output error').lower()}"
 
 
 def _refused(name: str, text: str, *, line: int | None = None) -> Document:

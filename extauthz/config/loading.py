@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from extauthz.config.advice import advice_on, warnings_of
 from extauthz.config.bypass import bypass_problems, bypass_warnings
 from extauthz.config.checks import Clash, clashes
-from extauthz.config.document import Document, Value, read_file
+from extauthz.config.content import Content, read_content
+from extauthz.config.document import Document, Value, read_bytes
 from extauthz.config.environment import from_environment, from_flags, lay_over
 from extauthz.config.messages import problems_of
 from extauthz.config.problems import InvalidConfig, Origin, Path, Problem, in_order, origin_of, path_text
@@ -40,7 +41,7 @@ class Loaded:
 
 
 def load(
-    file: FilePath | str | None = None,
+    file: Content | FilePath | str | None = None,
     env: Mapping[str, str] | None = None,
     flags: Mapping[str, str] | None = None,
     *,
@@ -48,20 +49,20 @@ def load(
 ) -> Loaded:
     """Read the configuration: the defaults, over them the file, over it `EXTAUTHZ_…` variables, over them the flags.
 
-    `file` None means no file. `flags` are values by path, such as `{"server.listen": "0.0.0.0:9191"}`. A file in which there is
+    `file` None means no file; what was read of it before (`read_content`) may stand for it. `flags` are values by path, such as `{"server.listen": "0.0.0.0:9191"}`. A file in which there is
     nothing means the defaults, or is a fault without `may_be_empty`.
 
     Raises:
         InvalidConfig: there are faults; its text and `problems` hold all of them.
     """
-    path = None if file is None else FilePath(file)
-    document = Document(value={}, origins={}, problems=()) if path is None else read_file(path)
-    default = None if path is None else Origin(name=str(path))
+    content = file if file is None or isinstance(file, Content) else read_content(FilePath(file))
+    document = Document(value={}, origins={}, problems=()) if content is None else read_bytes(content)
+    default = None if content is None else Origin(name=content.name)
     problems = list(document.problems)
     tree = document.value if document.value is not None else {}
     if not isinstance(tree, dict):
         raise InvalidConfig([Problem(text="must hold keys, such as `server:`", origin=document.origins[()])])
-    if not (tree or problems or may_be_empty or path is None):
+    if not (tree or problems or may_be_empty or content is None):
         problems.append(Problem(text=_EMPTY, origin=default))
     origins = {path: origin for path, origin in document.origins.items() if path}
     problems += _overrides(tree, origins, env or {}, flags or {})

@@ -5,9 +5,10 @@ import gc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
-from extauthz.config import Config, Loaded, WatchedFile
+from extauthz.config import Config, Content, Loaded, WatchedFile, read_content
 from extauthz.errors import ConfigError
 from extauthz.wiring.aside import aside
 from extauthz.wiring.live import Live, Prepared, prepared
@@ -17,6 +18,10 @@ POLL: Final = 0.5
 
 REST: Final = 0.1
 """Seconds between two reloads, whatever is asked for: a flood of signals must not cost more than that."""
+
+
+PATIENCE: Final = 10.0
+"""Seconds that one reload may take. A file system that hangs is given up, and asked again with the next reload."""
 
 
 class Aside(Protocol):
@@ -30,11 +35,12 @@ class Aside(Protocol):
 class ConfigSource:
     """Where a configuration comes from, for reading it again as it was read at the start.
 
-    `load` reads file, environment and flags, and raises ConfigError. `watched` is the file, as it was before it was read for
+    `load` makes it of the content of `file` (None: there is none), environment and flags, and raises ConfigError. `watched` is the file, as it was before it was read for
     the first time, so that no change is missed in between; None where there is none.
     """
 
-    load: Callable[[], Loaded]
+    load: Callable[[Content | None], Loaded]
+    file: Path | None = None
     watched: WatchedFile | None = None
 
 
@@ -61,7 +67,10 @@ class Reloader:
     async def _reload(self) -> None:
         running = self._live.config
         try:
-            new = await self._aside(lambda: self._read(running))
+            async with asyncio.timeout(PATIENCE):
+                new = await self._aside(lambda: self._read(running))
+        except TimeoutError:
+            self._live.refuse(ConfigError(f"the configuration could not be read within {PATIENCE:g} s"))
         except ConfigError as error:
             self._live.refuse(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, what is in force stays, and it is said
@@ -72,8 +81,10 @@ class Reloader:
     def _read(self, running: Config) -> Prepared:
         if self._source.watched is not None:
             self._source.watched.reading()
+        # Before the collector is off: it may hang, and who hangs would leave it off.
+        content = None if self._source.file is None else read_content(self._source.file)
         with _uncollected():
-            return prepared(running, self._source.load().config)
+            return prepared(running, self._source.load(content).config)
 
 
 @contextmanager

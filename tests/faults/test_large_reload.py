@@ -56,7 +56,8 @@ async def test_a_reload_of_1000_routes_and_1000_plans_does_not_hold_up_the_loop(
     times: list[float] = []
     async with wiring.service(config.load(file, {}, flags).config, {}) as running:
         wanted = asyncio.Event()
-        reloader = Reloader(ConfigSource(load=lambda: config.load(file, {}, flags)), running.live, wanted)
+        source = ConfigSource(load=lambda content: config.load(content, {}, flags), file=file)
+        reloader = Reloader(source, running.live, wanted)
         reloading = asyncio.create_task(reloader.run())
         for rate in range(2, 7):
             file.write_text(large(rate))

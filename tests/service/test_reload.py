@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -184,6 +185,17 @@ async def test_health_and_log_and_events_show_no_secret_of_a_broken_file(bench: 
 
     await eventually(recorded)
     assert "hunter2" not in repr(replica.log[told:])
+
+
+async def test_a_pipe_in_the_place_of_the_file_holds_nothing_up(bench: Bench) -> None:
+    def pipe() -> None:
+        bench.file.unlink()
+        os.mkfifo(bench.file)
+
+    assert (await bench.after(pipe))["result"] == "failure"
+    repaired = await bench.write(PROVIDERS + RULES.replace("600", "660"), at_once=True)
+    assert repaired["result"] == "success"
+    assert (await bench.replica.admin("GET", "/config"))[1]["plans"]["free"]["limits"]["rate"] == 660
 
 
 @pytest.mark.parametrize("content", [None, "", "# all commented out\n", "plans: [", "\x00"])

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extauthz.config import InvalidConfig, load
-from extauthz.config.document import MAX_BYTES, read_text
+from extauthz.config.content import MAX_BYTES
+from extauthz.config.document import read_text
 from extauthz.errors import ConfigError
 
 
@@ -39,6 +40,12 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_a_directory(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match="is a directory; name the file in it"):
         load(tmp_path)
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(file: Path) -> None:
+    os.mkfifo(file)
+    with pytest.raises(InvalidConfig, match=r"extauthz\.yaml: is no regular file"):
+        load(file)
 
 
 def test_a_name_that_is_too_long_for_a_file() -> None:

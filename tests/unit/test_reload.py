@@ -1,6 +1,7 @@
 """Reading the configuration again: what is taken over, what is not, and what is told of it."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from extauthz.config import (
     Config,
+    Content,
     InvalidConfig,
     Loaded,
     Origin,
@@ -20,6 +22,7 @@ from extauthz.config import (
     differences,
     is_reloaded,
     load,
+    read_content,
     taken_over,
 )
 from extauthz.errors import ConfigError
@@ -31,7 +34,7 @@ from extauthz.testing.fakes import RecordingSink
 from extauthz.testing.stage import Stage
 from extauthz.wiring.aside import aside
 from extauthz.wiring.live import NAMED, Live, Prepared, prepared
-from extauthz.wiring.reload import ConfigSource, Reloader
+from extauthz.wiring.reload import PATIENCE, ConfigSource, Reloader
 from extauthz.wiring.watching import watching
 
 PLANS = "plans: {free: {name: Free, tier: FREE, limits: {rate: 60}}, pro: {name: Pro, tier: PRO}}\n"
@@ -251,7 +254,7 @@ class Readings:
     began: list[float] = field(default_factory=list)
     under_way: int = 0
 
-    def load(self) -> Loaded:
+    def load(self, _content: Content | None) -> Loaded:
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
@@ -328,6 +331,53 @@ async def test_whatever_goes_wrong_is_a_failure_without_its_text(bench: Bench) -
     assert bench.sink.events[0].payload["error"] == "the configuration could not be read (RuntimeError)"
     assert "secret" not in repr(bench.live.last)
     assert bench.live.config == Config()
+
+
+@in_virtual_time
+async def test_a_reload_that_takes_too_long_is_given_up_and_the_next_one_begins_afresh(bench: Bench) -> None:
+    readings = Readings([bench.plan(2)], seconds=1e6)
+    async with reloading(bench, readings) as wanted:
+        wanted.set()
+        await asyncio.sleep(PATIENCE + 1)
+        assert bench.sink.events[0].payload["error"] == "the configuration could not be read within 10 s"
+        assert bench.counted("failure") == 1
+        readings.seconds = 0.0
+        wanted.set()
+        await asyncio.sleep(1)
+    assert bench.live.plans.default.limits.rate == 2
+
+
+async def test_garbage_is_collected_while_a_file_is_read_that_hangs(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, go, hangs = tmp_path / "c.yaml", threading.Event(), threading.Event()
+    file.write_text(PLANS)
+
+    def hang(path: Path) -> Content:
+        hangs.set()
+        assert go.wait(10)
+        return read_content(path)
+
+    monkeypatch.setattr("extauthz.wiring.reload.read_content", hang)
+    collected: list[bool] = []
+
+    def loaded(content: Content | None) -> Loaded:
+        collected.append(gc.isenabled())
+        return load(content)
+
+    wanted = asyncio.Event()
+    task = asyncio.create_task(Reloader(ConfigSource(load=loaded, file=file), bench.live, wanted).run())
+    wanted.set()
+    assert await asyncio.to_thread(hangs.wait, 10)
+    assert gc.isenabled()
+    go.set()
+    async with asyncio.timeout(10):
+        while bench.live.last is None:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.005)
+    task.cancel()
+    assert collected == [False]
+    assert gc.isenabled()
+    assert bench.live.plans.plans.keys() == {"free", "pro"}
 
 
 # A file that others change
