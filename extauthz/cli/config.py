@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from extauthz.cli.app import Noun
-from extauthz.cli.files import config_option, load_config, warn
+from extauthz.cli.files import checked_config, config_option, load_config, warn
 from extauthz.cli.screen import show_json, show_table
 
 _file_argument = click.argument("named", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
@@ -76,7 +76,7 @@ def validate(named: Path | None, file: Path | None, bootstrap: Path | None, outp
       extauthz config validate extauthz.yaml
       extauthz config validate --config extauthz.yaml --envoy envoy.yaml
     """  # noqa: D301 - see config
-    loaded = load_config(_one_of(named, file))
+    loaded = checked_config(_one_of(named, file))
     warn([*loaded.warnings, *loaded.advice])
     if bootstrap is None:
         _say("the configuration is valid", output)

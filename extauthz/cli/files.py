@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from extauthz.cli.app import Stop
+from extauthz.errors import ConfigError
 
 if TYPE_CHECKING:
     from extauthz.config import Content, Loaded
@@ -31,6 +32,20 @@ def load_config(
     from extauthz.config import load  # noqa: PLC0415 - a third of a second that `--help` does not need
 
     return load(file, os.environ, flags, may_be_empty=may_be_empty)
+
+
+def checked_config(file: Path | None, flags: Mapping[str, str] | None = None) -> "Loaded":
+    """As `load_config`, for who asks whether the configuration is valid: the error names every fault, however many there are.
+
+    Raises:
+        ConfigError: it has faults.
+    """
+    from extauthz.config import InvalidConfig  # noqa: PLC0415 - see load_config
+
+    try:
+        return load_config(file, flags)
+    except InvalidConfig as error:
+        raise ConfigError(error.listing) from None
 
 
 def warn(warnings: Iterable[object]) -> None:

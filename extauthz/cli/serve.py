@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from extauthz.cli.files import config_option, load_config, warn
+from extauthz.cli.files import checked_config, config_option, load_config, warn
 from extauthz.cli.ports import require_free
 
 
@@ -53,6 +53,6 @@ def serve(file: Path | None, listen: str | None, admin_listen: str | None, *, va
 
 
 def _validate(file: Path | None, flags: dict[str, str]) -> None:
-    loaded = load_config(file, flags)
+    loaded = checked_config(file, flags)
     warn([*loaded.warnings, *loaded.advice])
     click.echo("the configuration is valid")

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from extauthz.errors import ConfigError
@@ -13,6 +13,9 @@ Path = tuple[str | int, ...]
 
 NAMED: Final = 20
 """Faults, or places, that one text names: it may become a line of the log, an event, an answer of `/health`."""
+
+_LONGEST: Final = 1000
+"""Characters of one fault where only the first are named: a fault may list every plan."""
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
@@ -58,26 +61,42 @@ class Problem:
 
 
 class InvalidConfig(ConfigError):
-    """A configuration with faults; `problems` are all of them in the order of the file."""
+    """A configuration with faults; `problems` are all of them in the order of the file, its text names the first.
+
+    `listing` names all of them, for a terminal.
+    """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
+        named = [str(_shortened(problem)) for problem in self.problems[:NAMED]]
+        super().__init__(self._listed([*named, *_more(self.problems)]))
+
+    @property
+    def listing(self) -> str:
+        """Every fault in full."""
+        return self._listed([str(problem) for problem in self.problems])
+
+    def _listed(self, texts: Iterable[str]) -> str:
         count = len(self.problems)
         head = "the configuration is not valid" if count == 1 else f"the configuration has {count} errors"
-        super().__init__("\n".join([f"{head}:", *(f"  {problem}" for problem in self.problems)]))
+        return "\n".join([f"{head}:", *(f"  {text}" for text in texts)])
 
     @property
     def summary(self) -> str:
         """How many faults and where, for who must not see what the file holds: `2 faults: c.yaml:3, c.yaml:7`."""
         places = list(dict.fromkeys(str(problem.origin) for problem in self.problems if problem.origin))
         count = len(self.problems)
-        return f"{count} {'fault' if count == 1 else 'faults'}: {', '.join(_first(places))}"
+        return f"{count} {'fault' if count == 1 else 'faults'}: {', '.join([*places[:NAMED], *_more(places)])}"
 
 
-def _first(texts: Sequence[str]) -> list[str]:
-    """The first of them, and how many more there are."""
-    more = len(texts) - NAMED
-    return [*texts[:NAMED], *([f"and {more} more"] if more > 0 else [])]
+def _more(of: Sequence[object]) -> list[str]:
+    """How many there are beyond those that are named."""
+    return [f"and {len(of) - NAMED} more"] if len(of) > NAMED else []
+
+
+def _shortened(problem: Problem) -> Problem:
+    short = len(problem.text) <= _LONGEST
+    return problem if short else replace(problem, text=f"{problem.text[: _LONGEST - 2]} …")
 
 
 def did_you_mean(word: object, allowed: Iterable[str]) -> str:
