@@ -125,7 +125,10 @@ def read_value(text: str, name: str) -> Document:
     stripped = text.strip()
     if stripped.startswith(("[", "{", '"', "'")):
         return _without_lines(read_text(stripped, name), Origin(name=name))
-    return Document(value=_scalar(_tag_of(stripped), stripped), origins={(): Origin(name=name)}, problems=())
+    try:
+        return Document(value=_scalar(_tag_of(stripped), stripped), origins={(): Origin(name=name)}, problems=())
+    except (ArithmeticError, ValueError):
+        return _refused(name, "is a number beyond all that can be read")
 
 
 def _tag_of(text: str) -> str:
@@ -178,11 +181,18 @@ class _Walk:
     problems: list[Problem] = field(default_factory=list)
     origins: dict[Path, Origin] = field(default_factory=dict)
     nodes: int = 0
+    depth: int = 0
 
     def value(self, node: yaml.Node, path: Path) -> Value:
         self.nodes += 1
-        if self.nodes > MAX_NODES or len(path) > MAX_DEPTH:
+        self.depth += 1  # not the path's length: `<<` goes deeper and stays at its path
+        if self.nodes > MAX_NODES or self.depth > MAX_DEPTH:
             raise _TooLarge
+        value = self.plain(node, path)
+        self.depth -= 1
+        return value
+
+    def plain(self, node: yaml.Node, path: Path) -> Value:
         self.origins.setdefault(path, self.origin(node))
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
             self.refuse_tag(node, path)

@@ -135,3 +135,9 @@ def test_where_a_value_was_written() -> None:
     loaded = load(None, {}, {"server.listen": "127.0.0.1:3"})
     assert loaded.where("server.listen") == "command line: server.listen"
     assert loaded.where("server.budget") == "server.budget"
+
+
+def test_a_number_beyond_all_numbers_is_a_fault_of_its_variable() -> None:
+    name = "EXTAUTHZ_PLANS__FREE__LIMITS__MAX_COST_PER_DAY"
+    for text in ("1e99999999999999999999", "1e-99999999999999999999", "1e999999", "1e-999999", ".inf", ".nan"):
+        assert only_fault({name: text}).startswith(f"environment {name}: ")
