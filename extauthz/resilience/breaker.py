@@ -159,9 +159,14 @@ class Breaker:
         return self._window.state != pybreaker.STATE_CLOSED and (self._try is not None or self._retry_in() > 0)
 
     def listen(self, listener: StateListener) -> Callable[[], None]:
-        """Call `listener` after every change of state; one that raises does no harm. Returns what ends it."""
+        """Call `listener` after every change of state; one that raises does no harm. Returns what ends it, once or more often."""
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+
+        def end() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return end
 
     def _retry_in(self) -> float:
         if self._window.state == pybreaker.STATE_HALF_OPEN:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from extauthz.errors import InvalidRecord, ProviderBusy
+from extauthz.errors import InvalidRecord, ProviderBusy, ProviderError
 from extauthz.model.deadline import Clock, Deadline
 from extauthz.model.decision import FallbackReason
 from extauthz.model.protection import Charge, ChargeResult
@@ -73,6 +73,7 @@ class ChargeGuard:
         )
         self._refusals = RefusedCharges(clock)
         self._last: Charge | None = None
+        self._let_go: Charge | None = None
         self._probe = Probe(breaker, self._try_again)
 
     async def charge(self, charge: Charge, deadline: Deadline) -> ChargeResult:
@@ -99,6 +100,7 @@ class ChargeGuard:
     async def _enter(self, charge: Charge, deadline: Deadline) -> ChargeResult | None:
         """Take a slot of the bulkhead. Where the same charge was refused to those before in the queue, that, and no slot."""
         if self._breaker.refuses:
+            self._note_refused(charge)
             raise self._refused(FallbackReason.CIRCUIT_OPEN)
         remaining = deadline.remaining()
         if remaining <= 0:
@@ -143,7 +145,7 @@ class ChargeGuard:
         started = self._clock()
         self._last = charge
         try:
-            result = await self._provider.charge(charge)
+            result = await self._charged(charge)
         except Exception as error:
             answered = isinstance(error, InvalidRecord)
             if isinstance(error, ProviderBusy):
@@ -169,13 +171,26 @@ class ChargeGuard:
 
         def note(outcome: Outcome[ChargeResult]) -> None:
             self._last = charge
-            if isinstance(outcome, Answer):
-                self._refusals.remember(charge, outcome.value, epoch)
-                if self._learn is not None and charge.commit and epoch == self._refusals.epoch:
-                    self._learn(charge, outcome.value)
-            landed(outcome)
+            try:
+                if isinstance(outcome, Answer):
+                    self._refusals.remember(charge, outcome.value, epoch)
+                    if self._learn is not None and charge.commit and epoch == self._refusals.epoch:
+                        self._learn(charge, outcome.value)
+            finally:
+                landed(outcome)
 
-        return self._caller.start(charge.tenant_id, lambda: self._provider.charge(charge), note, entered=True)
+        return self._caller.start(charge.tenant_id, lambda: self._charged(charge), note, entered=True)
+
+    async def _charged(self, charge: Charge) -> ChargeResult:
+        """The provider's answer; somebody's plug-in may return anything.
+
+        Raises:
+            ProviderError: it is no result.
+        """
+        result: object = await self._provider.charge(charge)
+        if not isinstance(result, ChargeResult):
+            raise ProviderError(f"the provider answered a charge with {type(result).__name__}")
+        return result
 
     def _known_refusal(self, charge: Charge) -> ChargeResult | None:
         return self._refusals.find(charge) if charge.commit else None
@@ -192,11 +207,24 @@ class ChargeGuard:
     def _unavailable(self, reason: FallbackReason, *, asked: bool = False) -> Unavailable:
         return Unavailable(reason, retry_after_ms=retry_after_ms(self._breaker), asked=asked)
 
-    def _try_again(self) -> None:
-        """Ask what the charge that was made last would give, charging nothing: the circuit's time is up and nobody asks.
+    def _note_refused(self, charge: Charge) -> None:
+        another = self._last is None or charge.tenant_id != self._last.tenant_id
+        if charge.commit and (another or self._let_go is None):
+            self._let_go = charge
 
-        Where none was made yet, the first one to come is the try.
+    def _try_again(self) -> None:
+        """The circuit's time is up: make a charge by ourselves. Where none was made yet, the first one to come is the try.
+
+        The best is one of another tenant than failed last, for what fails may be a single tenant, that was not made because the
+        circuit was open. It is made in full now but for its cost, which may be reported by another way: a store can be able to
+        read and not to write. Without traffic it is asked what the last charge would give, and nothing is charged.
         """
-        if self._last is None or not self._bulkhead.enter(self._last.tenant_id):
+        last, self._let_go = self._let_go, None
+        if last is not None:
+            charge = replace(last, cost=0, blocking=frozenset())
+        elif self._last is not None:
+            charge = replace(self._last, commit=False)
+        else:
             return
-        self._start(replace(self._last, commit=False), lambda _outcome: None)
+        if self._bulkhead.enter(charge.tenant_id):
+            self._start(charge, lambda _outcome: None)

@@ -30,17 +30,19 @@ class Probe:
         self._stop()
         if circuit.state is CircuitState.OPEN:
             self._arm(circuit.retry_in or 0.0)
+        elif circuit.state is CircuitState.HALF_OPEN:
+            self._arm(AGAIN)  # a try that is called off leaves it half-open, and perhaps nobody else comes
 
     def _arm(self, delay: float) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(delay, self._due, context=Context())
 
     def _due(self) -> None:
-        """Try, if nobody did; and come back while the circuit is still open, because its time was set anew by hand."""
+        """Try, if nobody does; and come back while the circuit is not closed: its time may have been set anew by hand."""
         self._timer = None
-        if self._breaker.state is CircuitState.OPEN and not self._breaker.refuses:
+        if self._breaker.state is not CircuitState.CLOSED and not self._breaker.refuses:
             self._attempt()
-        if self._breaker.state is CircuitState.OPEN and self._timer is None:
+        if self._breaker.state is not CircuitState.CLOSED and self._timer is None:
             self._arm(self._breaker.retry_in or AGAIN)
 
     def _stop(self) -> None:
