@@ -32,7 +32,7 @@ async def serve(config: Config, env: Mapping[str, str], source: ConfigSource) ->
 async def _serve(config: Config, env: Mapping[str, str], source: ConfigSource) -> None:
     # Before anything else: a SIGHUP while the service starts must not end it.
     wanted = asyncio.Event()
-    with stop_requested() as stop, reload_requested(wanted.set):
+    with stop_requested(then_ignored=True) as stop, reload_requested(wanted.set):
         async with service(config, env) as running, _reloading(running, source, wanted):
             for warning in running.warnings:
                 _log.warning("attention", detail=warning)

@@ -293,6 +293,17 @@ async def test_a_flood_of_sighups_under_load_fails_no_check(bench: Bench) -> Non
     assert bench.replica.process.returncode is None
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_at_the_very_end_does_not_spoil_it(tmp_path: Path, number: signal.Signals) -> None:
+    async with served(tmp_path, PROVIDERS + RULES) as replica:
+        replica.process.send_signal(signal.SIGTERM)
+        while replica.process.returncode is None:
+            replica.process.send_signal(number)
+            await asyncio.sleep(0.005)
+    assert replica.process.returncode == 0
+    assert replica.log[-1]["event"] == "ended"
+
+
 async def _flood(bench: Bench) -> None:
     for _ in range(300):
         bench.hang_up()
