@@ -2,6 +2,8 @@
 
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from extauthz.ports import WallClock
@@ -40,7 +42,7 @@ class LocalCosts:
         self._wall = wall
         self._most = most_tenants
         self._process = uuid.uuid4().hex
-        self._reports_made = 0
+        self._reports_made = self._held = 0
         self._lost = Lost()
         self._day, self._other = self._today_and_yesterday()
 
@@ -81,8 +83,10 @@ class LocalCosts:
         day.at_store.set(tenant_id, cost_today)
 
     def next_report(self) -> Report | None:
-        """What the store is to be told next: new ones first, then again those that failed; None where there is nothing."""
+        """What the store is to be told next: new ones first, then again those that failed; None where there is nothing, or held."""
         day = self._turn()
+        if self._held:
+            return None
         if not day.counted:
             return next(iter(day.reports.values()), None)
         tenant_id, cost = day.counted.popitem()
@@ -107,6 +111,15 @@ class LocalCosts:
         """Whether the store has it is not known: it is told again, after the others."""
         if self._day.reports.get(report.tenant_id) is report:
             self._day.reports.move_to_end(report.tenant_id)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is reported meanwhile: the store is clearing what it counted, and what was counted here before is cleared too."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
 
     def clear(self, tenant_id: str | None) -> None:
         """The day's counts of one tenant, or of all for None, were cleared at the store: they are here, too."""

@@ -61,7 +61,12 @@ def admin_services(
         tenants=tenants,
         billing=BillingChanges(desk),
         keys=KeyChanges(desk),
-        limits=LimitChanges(desk, protection=backends.protection, forget_refused=guards.forget_limits),
+        limits=LimitChanges(
+            desk,
+            protection=backends.protection,
+            forget_refused=guards.forget_limits,
+            hold_reports=guards.hold_reports,
+        ),
         imports=TenantImports(desk),
         operations=operations,
         stores=backends.stores,

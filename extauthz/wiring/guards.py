@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +39,10 @@ class Guards:
     protection: ChargeGuard
     local: LocalProtection | None
     circuits: Circuits
+
+    def hold_reports(self) -> AbstractContextManager[None]:
+        """While this lasts, no cost that was counted in this process is reported."""
+        return nullcontext() if self.local is None else self.local.costs.held()
 
     def forget_limits(self, tenant_id: str | None) -> None:
         """Forget what this process itself remembers of the limits of one tenant, or of all for None."""

@@ -1,6 +1,8 @@
 """Clearing of limits: done in bounded time, audited whatever happens, told to whoever remembers refusals."""
 
 import asyncio
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,8 +10,12 @@ from structlog.testing import capture_logs
 
 from extauthz.changes.limits import LimitChanges
 from extauthz.errors import NotSupported, ProviderError, ProviderTimeout
+from extauthz.model.billing import Limits
 from extauthz.model.event import EventSource, EventType
 from extauthz.model.lifecycle import AuditRecord
+from extauthz.model.protection import Charge
+from extauthz.providers.local_handover import HandOver
+from extauthz.providers.local_protection import LocalProtection
 from extauthz.providers.memory import MemoryStore
 from extauthz.providers.memory_protection import MemoryProtection
 from extauthz.testing import in_virtual_time
@@ -91,6 +97,42 @@ async def test_all_tenants_take_longer_than_one_and_may() -> None:
     await limits.clear(None, CHANGE)
     with pytest.raises(ProviderTimeout):
         await limits.clear("acme", CHANGE)
+
+
+class Sweeping(MemoryProtection):
+    """Clears at once, and goes on for seconds; then it does what it `ends` with."""
+
+    ends: Exception | None = None
+
+    async def clear(self, tenant_id: str | None) -> None:
+        await super().clear(tenant_id)
+        await asyncio.sleep(1.5)
+        if self.ends is not None:
+            raise self.ends
+
+
+@pytest.mark.parametrize("ends", [None, ProviderError("gone"), NotSupported("not from here")])
+@in_virtual_time
+async def test_cost_counted_in_process_before_limits_are_cleared_does_not_come_back_after_it(
+    ends: Exception | None,
+) -> None:
+    loop, store, local = asyncio.get_running_loop(), Sweeping(), LocalProtection()
+    store.ends = ends
+    handover = HandOver(local=local, store=store, answers=lambda: True)
+    handover.start()
+    limits = LimitChanges(Office().desk(), protection=store, forget_refused=local.clear, hold_reports=local.costs.held)
+    count = partial(local.count, Charge(tenant_id="acme", limits=Limits(), blocking=frozenset(), cost=90), asked=False)
+    count()
+    loop.call_later(1.2, count)
+    with suppress(ProviderError, NotSupported):
+        await limits.clear(None, CHANGE)
+    await asyncio.sleep(5)
+    left = 180 if isinstance(ends, NotSupported) else 0  # what was not done leaves everything as it was
+    assert ((await store.usage("acme")).cost_today, local.costs.waiting) == (left, 0)
+    count()
+    await asyncio.sleep(5)
+    assert (await store.usage("acme")).cost_today == left + 90
+    await handover.close()
 
 
 async def test_what_was_refused_was_not_done_and_leaves_nothing() -> None:
