@@ -65,7 +65,7 @@ class Store:
     async def charge(self, charge: Charge) -> ChargeResult:
         await self._there()
         result = await self.counts.charge(charge)
-        if result.charged and charge.commit:
+        if result.charged and charge.commit and charge.cost:  # the guard's own try costs nothing
             self.let_through.append(self.clock())
         await self._back()
         return result
@@ -122,8 +122,7 @@ class World:
         self.store = Store(wall)
         self.passed = 0
         self.local = Counter(LocalCosts(wall=wall), self.store)
-        policy = BreakerPolicy(failures=3, window=30.0, reset=RESET)
-        observer = Silent()
+        policy, observer = BreakerPolicy(failures=3, window=30.0, reset=RESET), Silent()
         self.breaker = Breaker(
             provider="protection", policy=policy, clock=self.loop.time, observer=observer, spread=lambda: 1.0
         )
@@ -151,9 +150,8 @@ class World:
         self.passed += denial is None
         if ruling.report.source is Source.PROVIDER:
             if denial is not None:
-                assert not (
-                    await self._store_would()
-                ).charged  # nothing of an outage refuses what the store lets through
+                # nothing of an outage refuses what the store lets through
+                assert not (await self._store_would()).charged
         elif denial is not None and denial.reason is Reason.RATE:
             together = sorted(self.store.let_through + self.local.let_through)
             assert bucket(together, self.loop.time()) > N - 1  # one bucket for both would refuse it, too
