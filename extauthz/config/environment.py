@@ -75,14 +75,19 @@ def _nearest(name: str) -> str:
     return did_you_mean(name.removeprefix(PREFIX), names).replace("mean ", f"mean {PREFIX}")
 
 
-def lay_over(tree: dict[str, Value], overrides: list[Override], origins: dict[Path, Origin]) -> None:
-    """Put each override at its path, making the sections on the way; a section that is no mapping is left to be reported."""
+def lay_over(tree: dict[str, Value], overrides: list[Override], origins: dict[Path, Origin]) -> dict[Path, Origin]:
+    """Put each override at its path, making the sections on the way; a section that is no mapping is left to be reported.
+
+    The sections that were made, each with the first override below it.
+    """
+    made: dict[Path, Origin] = {}
     for override in overrides:
         place = tree
-        for step in override.path[:-1]:
+        for depth, step in enumerate(override.path[:-1], start=1):
             below = place.get(str(step))
             if below is None:
                 below = place[str(step)] = {}
+                made[override.path[:depth]] = override.origin
             if not isinstance(below, dict):
                 break
             place = below
@@ -91,3 +96,4 @@ def lay_over(tree: dict[str, Value], overrides: list[Override], origins: dict[Pa
             for path in [path for path in origins if path[: len(override.path)] == override.path]:
                 del origins[path]
             origins[override.path] = override.origin
+    return made

@@ -1,6 +1,6 @@
 """File, variables and flags to one configuration, or to every fault there is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
@@ -13,11 +13,12 @@ from extauthz.config.checks import Clash, clashes
 from extauthz.config.content import Content, read_content
 from extauthz.config.document import Document, Value, read_bytes
 from extauthz.config.environment import from_environment, from_flags, lay_over
-from extauthz.config.messages import problems_of
+from extauthz.config.messages import MISSING, problems_of
 from extauthz.config.problems import InvalidConfig, Origin, Path, Problem, in_order, origin_of, path_text
 from extauthz.config.support import unsupported
 from extauthz.config.tree import Config
 
+_NO_PLAN = "there is no such plan: take this out, or give the plan a name and a tier"
 _EMPTY = "is empty: that is what a full disk or half a write leaves; to go back to all defaults, restart, or write what they are"
 
 
@@ -53,7 +54,7 @@ def load(
     nothing means the defaults, or is a fault without `may_be_empty`.
 
     Raises:
-        InvalidConfig: there are faults; its text and `problems` hold all of them.
+        InvalidConfig: there are faults; its `problems` are all of them.
     """
     content = file if file is None or isinstance(file, Content) else read_content(FilePath(file))
     document = Document(value={}, origins={}, problems=()) if content is None else read_bytes(content)
@@ -64,11 +65,14 @@ def load(
         raise InvalidConfig([Problem(text="must hold keys, such as `server:`", origin=document.origins[()])])
     if not (tree or problems or may_be_empty or content is None):
         problems.append(Problem(text=_EMPTY, origin=default))
+    if problems and not tree:
+        raise InvalidConfig(problems)  # what the variables say of plans that nobody could read is no fault of theirs
     origins = {path: origin for path, origin in document.origins.items() if path}
-    problems += _overrides(tree, origins, env or {}, flags or {})
+    more, made = _overrides(tree, origins, env or {}, flags or {})
+    problems += more
     problems += bypass_problems(env or {})
     config, faults = _validate(tree)
-    problems += [_located(fault, origins, default) for fault in faults]
+    problems += [_located(fault, origins, default) for fault in _of_no_plan(faults, made)]
     if config is None or problems:
         raise InvalidConfig(in_order(_once(problems)))
     return Loaded(
@@ -81,8 +85,8 @@ def load(
 
 def _overrides(
     tree: dict[str, Value], origins: dict[Path, Origin], env: Mapping[str, str], flags: Mapping[str, str]
-) -> list[Problem]:
-    """Lay variables and flags over the tree; what is wrong with them."""
+) -> tuple[list[Problem], dict[Path, Origin]]:
+    """Lay variables and flags over the tree; what is wrong with them, and the plans that only they speak of."""
     plans = tree.get("plans")
     plan_ids = tuple(plans) if isinstance(plans, dict) else tuple(Config().plans)
     from_env, problems = from_environment(env, plan_ids)
@@ -90,8 +94,18 @@ def _overrides(
     overrides = from_env + from_command
     if plans is None and any(override.path[:1] == ("plans",) for override in overrides):
         tree["plans"] = Config().model_dump(mode="json", by_alias=True, include={"plans"}, exclude_none=True)["plans"]
-    lay_over(tree, overrides, origins)
-    return problems + more
+    made = lay_over(tree, overrides, origins)
+    return problems + more, {path: origin for path, origin in made.items() if path[:-1] == ("plans",)}
+
+
+def _of_no_plan(faults: Iterable[Problem], made: Mapping[Path, Origin]) -> Iterator[Problem]:
+    """Of a plan that only variables speak of: that there is none, instead of what it lacks, which the file has no line for."""
+    for fault in faults:
+        plan = fault.path[:2]
+        if plan in made and fault.text == MISSING:
+            yield Problem(text=_NO_PLAN, path=plan, origin=made[plan])
+        else:
+            yield fault
 
 
 def _validate(tree: dict[str, Value]) -> tuple[Config | None, list[Problem]]:
@@ -149,7 +163,7 @@ def _touches(clash: Clash, gone: list[Path]) -> bool:
 
 
 def _located(problem: Problem, origins: Mapping[Path, Origin], default: Origin | None) -> Problem:
-    return replace(problem, origin=origin_of(problem.path, origins, default))
+    return replace(problem, origin=problem.origin or origin_of(problem.path, origins, default))
 
 
 def _once(problems: Iterable[Problem]) -> list[Problem]:

@@ -38,6 +38,8 @@ _VALUES: Final[dict[tuple[Path, str], str]] = {
     (("gates", "protection", "actions", "cost"), "throttle"): "cost cannot be throttled: allowed are reject and warn",
 }
 
+MISSING: Final = "is missing"
+
 _TYPES: Final = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -53,7 +55,7 @@ _TYPES: Final = {
     "dict_type": "must hold keys",
     "model_type": "must hold keys",
     "model_attributes_type": "must hold keys",
-    "missing": "is missing",
+    "missing": MISSING,
 }
 
 _KEYS_DUE: Final = frozenset({"dict_type", "model_type", "model_attributes_type"})

@@ -66,6 +66,8 @@ def test_a_name_that_is_too_long_for_a_file() -> None:
         ("server:\n  listen: '\x01'\n", 2, "control character"),
         (b"server:\n  listen: \xff\n", 2, "is not UTF-8 text"),
         ("- 1\n", 1, "must hold keys"),
+        ("[]\n", 1, "must hold keys"),
+        ("false\n", 1, "must hold keys"),
         ("just a word\n", 1, "must hold keys"),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from extauthz.config import Address, InvalidConfig, Origin, load
+from extauthz.config.content import MAX_BYTES
 from extauthz.config.document import read_value
 from extauthz.config.schema import every_path, type_at
 
@@ -106,6 +107,29 @@ def test_a_variable_below_something_that_holds_no_keys_leaves_the_file_to_blame(
     file = tmp_path / "c.yaml"
     file.write_text("server: 5\n")
     assert only_fault({"EXTAUTHZ_SERVER__BUDGET": "1s"}, file=file) == f"{file}:1: server: must hold keys"
+
+
+def test_a_variable_for_a_plan_that_is_not_there_is_to_blame_itself(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("plans:\n  free: {name: Free, tier: FREE}\n")
+    name = "EXTAUTHZ_PLANS__PRO__LIMITS__RATE"
+    said = f"environment {name}: plans.pro: there is no such plan: take this out, or give the plan a name and a tier"
+    assert only_fault({name: "77"}, file=file) == said
+    assert only_fault({name: "77"}) == said
+    whole = {name: "77", "EXTAUTHZ_PLANS__PRO__NAME": "Pro", "EXTAUTHZ_PLANS__PRO__TIER": "PRO"}
+    assert load(file, whole).config.plans["pro"].limits.rate == 77
+    file.write_text("plans:\n  pro: {name: Pro}\n  free: {name: Free, tier: FREE}\n")
+    assert only_fault({name: "77"}, file=file) == f"{file}:2: plans.pro.tier: is missing"
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"#" * (MAX_BYTES + 1), b"plans: [", b"", b"{}"])
+def test_of_a_file_that_cannot_be_read_nothing_else_is_told(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_bytes(content)
+    with pytest.raises(InvalidConfig) as caught:
+        load(file, {"EXTAUTHZ_PLANS__PRO__LIMITS__RATE": "77"}, may_be_empty=False)
+    (only,) = caught.value.problems
+    assert str(only).startswith(f"{file}")
 
 
 def test_what_a_variable_holds_in_the_wrong_place_is_not_repeated() -> None:
