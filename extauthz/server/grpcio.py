@@ -70,7 +70,7 @@ class GrpcPolicy:
             ("grpc.max_concurrent_streams", self.max_streams),
             # Where the loop does not keep up, calls queue before it where no code of ours is. A queue that takes longer than its
             # callers wait answers nobody. Above the bound of one Envoy, or its health checks would be refused too.
-            ("grpc.server.max_pending_requests", min(_MOST, ceil(self.max_checks * 5 / 4))),
+            ("grpc.server.max_pending_requests", min(_MOST, ceil(self.max_checks * 5 / 4) + 1)),
             ("grpc.server.max_pending_requests_hard_limit", min(_MOST, ceil(self.max_checks * 3 / 2)) + 1),
             # Two processes on one port would share its connections by chance; a port in use is an error instead.
             ("grpc.so_reuseport", 0),
