@@ -349,6 +349,9 @@ class Lookup(Protocol[K_contra, V]):
 class LongMemory(Protocol[K_contra, V]):
     """What is kept in mind beyond a cache: the denials, which must outlive an eviction and a restart."""
 
+    def __len__(self) -> int:
+        """How many denials."""
+
     def learned(self, key: K_contra, value: V) -> None:
         """The provider, or a change, says so now."""
 

@@ -78,6 +78,10 @@ class BlockedTenants:
         """Changes may have been missed."""
         self.doubted.set()
 
+    def when_one_leaves(self, left: Callable[[str], None]) -> None:
+        """From now on call `left` with every tenant that leaves because of a list."""
+        self._left = left
+
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every change."""
         self._listeners.append(listener)

@@ -2,7 +2,7 @@
 
 Clearing makes fresh answers go, so that the provider is asked anew. It does not make a denial go: what is known to deny stays
 as last known, for an outage in which nobody can be asked must not let in whom we know to be out. It goes when the provider says
-otherwise. A load under way never refills what was cleared.
+otherwise. A load under way never refills what was cleared. However much there is, the event loop does not stand still for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,18 @@ from extauthz.model.identity import SYSTEM_TENANT, ApiKey
 from extauthz.model.lifecycle import AuditRecord, Change
 from extauthz.resilience.charge import ChargeGuard
 from extauthz.resilience.guard import Guard
+from extauthz.resilience.stats import Cleared
+
+__all__ = [
+    "CacheChanges",
+    "CacheView",
+    "ChargeCache",
+    "Cleared",
+    "KeyCache",
+    "OperatedCache",
+    "RememberedRefusals",
+    "TenantCache",
+]
 
 CLEARED: Final = "cache_cleared"
 """What the audit record says; there is no event of that type."""
@@ -49,14 +61,6 @@ class CacheView:
         return self.hits / asked if asked else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cleared:
-    """How many answers are not fresh any more, and how many of them stay as last known because they deny."""
-
-    cleared: int
-    kept: int = 0
-
-
 class RememberedRefusals(Protocol):
     """Credentials that were refused a moment ago."""
 
@@ -76,32 +80,30 @@ class OperatedCache(Protocol):
     def views(self) -> Sequence[CacheView]:
         """Each cache there is."""
 
-    def clear(self, tenant_id: str | None) -> Cleared:
+    async def clear(self, tenant_id: str | None) -> Cleared:
         """Make what is fresh of one tenant, of all for None, go."""
 
 
 class TenantCache:
-    """Answers by tenant: lifecycle, billing."""
+    """Answers by tenant: lifecycle, billing. Up to `max_age` seconds an answer is fresh to some who ask; None: up to its ttl."""
 
-    def __init__(self, provider: str, guard: Guard[str, Any], max_entries: int) -> None:
+    def __init__(
+        self, provider: str, guard: Guard[str, Any], max_entries: int, *, max_age: float | None = None
+    ) -> None:
         self._provider = provider
         self._guard = guard
         self._max_entries = max_entries
+        self._max_age = max_age
 
     def views(self) -> Sequence[CacheView]:
         """The one cache there is."""
         return (_view_of(self._provider, self._guard, self._max_entries),)
 
-    def clear(self, tenant_id: str | None) -> Cleared:
+    async def clear(self, tenant_id: str | None) -> Cleared:
         """Make what is fresh of one tenant, of all for None, go."""
-        guard = self._guard
         if tenant_id is not None:
-            known = guard.holds(tenant_id)
-            guard.forget(tenant_id)
-            return Cleared(cleared=int(known), kept=int(guard.holds(tenant_id)))
-        entries = guard.stats().entries
-        guard.forget_all()
-        return Cleared(cleared=entries, kept=guard.stats().entries)
+            return self._guard.clear_one(tenant_id, self._max_age)
+        return await self._guard.clear_all(self._max_age)
 
 
 class KeyCache:
@@ -124,10 +126,12 @@ class KeyCache:
         )
         return (_view_of("credentials", self._guard, self._max_entries), refusals)
 
-    def clear(self, tenant_id: str | None) -> Cleared:
+    async def clear(self, tenant_id: str | None) -> Cleared:
         """Drop the keys of one tenant, of all for None. What is known not to exist goes with them, and every refusal."""
         self._refused.forget_all()
-        gone = self._guard.forget_where(lambda key: tenant_id is None or key is None or key.tenant_id == tenant_id)
+        if tenant_id is None:
+            return await self._guard.clear_all()
+        gone = await self._guard.clear_where(lambda key: key is None or key.tenant_id == tenant_id)
         return Cleared(cleared=gone)
 
 
@@ -151,7 +155,7 @@ class ChargeCache:
         )
         return (view,)
 
-    def clear(self, tenant_id: str | None) -> Cleared:
+    async def clear(self, tenant_id: str | None) -> Cleared:
         """Drop the refusals of one tenant, of all for None."""
         before = self._guard.stats().refused_tenants
         if tenant_id is None:
@@ -181,7 +185,7 @@ class CacheChanges:
         cache = self._caches.get(provider)
         if cache is None:
             raise NotFound(f"there is no such cache; it is one of {', '.join(self._caches)}")
-        done = cache.clear(tenant_id)
+        done = await cache.clear(tenant_id)
         await self._trail.note(_record(provider, tenant_id, done, change))
         return done
 

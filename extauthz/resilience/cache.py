@@ -2,7 +2,7 @@
 
 What denies is kept apart: an outage must not let in whom we know to be out. An answer that denies does not age out as last
 known. It makes room for others only where such answers fill more than half of the cache, and never while the provider fails;
-meanwhile the cache may grow beyond its bound, by what administrators put into it.
+meanwhile the cache may grow beyond its bound, to MOST_DENIALS times that.
 
 What is not there is kept apart too, in a room of its own: whoever asks for a million unknown keys pushes out no known one.
 """
@@ -15,6 +15,10 @@ from typing import Final, Generic, TypeVar
 
 from extauthz.model.deadline import Clock
 from extauthz.resilience.policy import CachePolicy
+from extauthz.resilience.slices import used_up
+
+MOST_DENIALS: Final = 4
+"""However long a provider fails, denials take no more than this many times the room of the cache."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -137,10 +141,30 @@ class Cache(Generic[K, V]):
             return Entry(value, now, share, inf)
         return Entry(value, now, share, now + self._ttl * share * (1.0 - ahead))
 
-    def keys_where(self, such: Callable[[V], bool]) -> list[K]:
-        """The keys whose answer, fresh or last known, is such."""
-        rooms = (self._permitting, self._denying, self._negative)
-        return [key for room in rooms for key, entry in room.items() if such(entry.value)]
+    def keys(self) -> list[K]:
+        """The keys of all answers, fresh or last known, in no order: to keep theirs takes ten times as long."""
+        return [*dict.__iter__(self._permitting), *dict.__iter__(self._denying), *dict.__iter__(self._negative)]
+
+    async def forget_where(self, such: Callable[[V], bool]) -> int:
+        """Forget what there is now and is such, a part in each turn of the loop; how much of it was fresh."""
+        now, fresh = self._clock(), 0
+        async for part in used_up(self.keys()):
+            for key in part:
+                entry = self._permitting.get(key) or self._denying.get(key) or self._negative.get(key)
+                if entry is not None and entry.at <= now and such(entry.value):
+                    fresh += self.fresh(key, now) is not None
+                    self.forget(key)
+        return fresh
+
+    def rooms(self, max_age: float | None = None) -> list[tuple[OrderedDict[K, Entry[V]], float]]:
+        """The answers there are, with the ttl that holds for them by `max_age`: those that deny, that permit, of what is not there.
+
+        `forget_all` leaves the last two as they are to whoever has them.
+        """
+        ttl, negative_ttl = self._ttl, self._ttl if self._negative_ttl is None else self._negative_ttl
+        if max_age is not None:
+            ttl, negative_ttl = max_age, max_age if self._negative_ttl is None else min(max_age, self._negative_ttl)
+        return [(self._denying, ttl), (self._permitting, ttl), (self._negative, negative_ttl)]
 
     def forget(self, key: K) -> None:
         """The fresh answer is gone. As last known it stays only where it denies."""
@@ -152,10 +176,14 @@ class Cache(Generic[K, V]):
 
     def forget_all(self) -> None:
         """Every fresh answer is gone. As last known those stay that deny."""
-        self._permitting.clear()
-        self._negative.clear()
+        self._permitting, self._negative = OrderedDict(), OrderedDict()
         for entry in self._denying.values():
             entry.share = 0.0
+
+    def drop(self, key: K) -> None:
+        """Nothing is known of it any more, a denial included."""
+        for room in (self._permitting, self._denying, self._negative):
+            room.pop(key, None)
 
     def doubt(self, key: K) -> None:
         """The fresh answer is gone, because it may be out of date. As last known it stays, unless it says "nothing there"."""
@@ -179,7 +207,8 @@ class Cache(Generic[K, V]):
 
     def _evict(self) -> bool:
         crowded = len(self._denying) > self._policy.max_entries // 2
-        if (crowded or not self._permitting) and not self._failing():
+        flooded = len(self._denying) >= self._policy.max_entries * MOST_DENIALS
+        if flooded or ((crowded or not self._permitting) and not self._failing()):
             self._denying.popitem(last=False)
         elif self._permitting:
             self._permitting.popitem(last=False)

@@ -14,8 +14,8 @@ from extauthz.resilience.call import Answer, Caller, NoAnswer, Outcome
 from extauthz.resilience.known import Known
 from extauthz.resilience.policy import GuardPolicy
 from extauthz.resilience.probe import Probe
-from extauthz.resilience.singleflight import Flight, Flights, Overtaken
-from extauthz.resilience.stats import GuardStats
+from extauthz.resilience.singleflight import OVERTAKEN, Flight, Flights, Overtaken
+from extauthz.resilience.stats import Cleared, GuardStats
 from extauthz.resilience.waiting import retry_after_ms, wait_for
 
 K = TypeVar("K", bound=Hashable)
@@ -58,15 +58,12 @@ class Guard(Generic[K, V]):
         self._known = Known(self._cache, memory, clock)
         self._flights: Flights[K, V] = Flights()
         self._bulkhead = Bulkhead(policy.max_in_flight)
+        bulkhead, timeout = self._bulkhead, policy.timeout
         self._caller = Caller(
-            operation=operation,
-            timeout=policy.timeout,
-            bulkhead=self._bulkhead,
-            breaker=breaker,
-            observer=observer,
-            clock=clock,
+            operation=operation, timeout=timeout, bulkhead=bulkhead, breaker=breaker, observer=observer, clock=clock
         )
         self._last_key: tuple[K] | None = None
+        self._wanted_key: tuple[K] | None = None
         self._probe = Probe(breaker, self._try_again)
         self._hits = self._misses = self._stale = 0
 
@@ -99,8 +96,7 @@ class Guard(Generic[K, V]):
                 raise self._unavailable(key, FallbackReason.BUDGET)
             flight = self._join(key)
             if isinstance(flight, FallbackReason):
-                self._observer.refused(self._operation)
-                raise self._unavailable(key, flight)
+                raise self._refused(key, flight)
             if not await wait_for(flight.outcome, deadline):
                 raise self._unavailable(key, FallbackReason.BUDGET)
             outcome = flight.outcome.result()
@@ -117,13 +113,20 @@ class Guard(Generic[K, V]):
         self._cache.forget(key)
         self._flights.overtake(key)
 
-    def forget_where(self, such: Callable[[V], bool]) -> int:
-        """Forget every key whose value is such; how many. No load under way fills the cache: what it brings, nobody knows."""
-        keys = self._cache.keys_where(such)
-        for key in keys:
-            self._cache.forget(key)
+    def clear_one(self, key: K, max_age: float | None = None) -> Cleared:
+        """`forget`, and what that did; `max_age` is what fresh means, as in `peek`."""
+        self._flights.overtake(key)
+        return self._known.clear(key, max_age)
+
+    async def clear_where(self, such: Callable[[V], bool]) -> int:
+        """Forget every key whose value is such; how many were fresh. A load under way is judged by what it brings."""
+        self._flights.clear_where(such)
+        return await self._cache.forget_where(such)
+
+    async def clear_all(self, max_age: float | None = None) -> Cleared:
+        """`forget_all`, at once, and what that did; counting lets others have their turn."""
         self._flights.overtake_all()
-        return len(keys)
+        return await self._known.clear_all(max_age)
 
     def holds(self, key: K) -> bool:
         """Whether there is an answer, fresh or last known."""
@@ -133,6 +136,11 @@ class Guard(Generic[K, V]):
         """Drop every fresh value; as last known those stay that deny."""
         self._known.forget_all()
         self._flights.overtake_all()
+
+    def drop(self, key: K) -> None:
+        """Know nothing of a key any more: it was learned elsewhere that what denies does not hold."""
+        self._cache.drop(key)
+        self._flights.overtake(key)
 
     def doubt(self, key: K) -> None:
         """Drop the fresh value, because a change may have been missed; as last known it stays."""
@@ -202,11 +210,15 @@ class Guard(Generic[K, V]):
         self._last_key = (key,)
         if not self._flights.land(key, flight):
             return
+        told: Outcome[V] | Overtaken = outcome
         try:
-            if isinstance(outcome, Answer):
+            if isinstance(outcome, Answer) and flight.cleared(outcome.value):
+                told = OVERTAKEN
+                self._begin(key)  # now, in the slot that this one has just left
+            elif isinstance(outcome, Answer):
                 self._known.learn(key, outcome.value)
         finally:
-            flight.outcome.set_result(outcome)
+            flight.outcome.set_result(told)
 
     def _fetched(self, key: K, outcome: Outcome[V]) -> Fetched[V]:
         if isinstance(outcome, NoAnswer):
@@ -214,6 +226,12 @@ class Guard(Generic[K, V]):
         self._misses += 1
         self._observer.cache(CacheResult.MISS)
         return Fetched(value=outcome.value, source=Source.PROVIDER)
+
+    def _refused(self, key: K, reason: FallbackReason) -> Unavailable:
+        if (key,) != self._last_key:
+            self._wanted_key = (key,)
+        self._observer.refused(self._operation)
+        return self._unavailable(key, reason)
 
     def _unavailable(self, key: K, reason: FallbackReason) -> Unavailable:
         last_known = self._known.last_known(key)
@@ -226,7 +244,10 @@ class Guard(Generic[K, V]):
         return Unavailable(reason, last_known, retry_after_ms(self._breaker))
 
     def _try_again(self) -> None:
-        """Load the key that was loaded last: the circuit's time is up and nobody asks. Where none was, the first to ask tries."""
-        for key in self._last_key or ():
-            if self._flights.get(key) is None:
-                self._begin(key)
+        """The circuit's time is up: load a key by ourselves, the one that was loaded last. Where none was, the first to ask tries.
+
+        Another one that was asked for since comes first: what fails may be a single key, and would keep it open for all others.
+        """
+        key, self._wanted_key = self._wanted_key or self._last_key, None
+        if key is not None and self._flights.get(key[0]) is None:
+            self._begin(key[0])

@@ -7,7 +7,7 @@ A load that was taken out keeps its slot of the bulkhead until it ends, or until
 """
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 from extauthz.resilience.call import Call, Outcome
@@ -26,11 +26,20 @@ OVERTAKEN: Final = Overtaken()
 class Flight(Generic[V]):
     """A load in the air. `outcome` is waited for by many, cancelled by none; `call` is what makes it, once it was begun."""
 
-    __slots__ = ("call", "outcome")
+    __slots__ = ("_cleared", "call", "outcome")
 
     def __init__(self) -> None:
+        self._cleared: list[Callable[[V], bool]] = []
         self.outcome: asyncio.Future[Outcome[V] | Overtaken] = asyncio.get_running_loop().create_future()
         self.call: Call[V] | None = None
+
+    def clear(self, such: Callable[[V], bool]) -> None:
+        """What is such was cleared meanwhile; whether this load brings that, it will show."""
+        self._cleared.append(such)
+
+    def cleared(self, value: V) -> bool:
+        """Whether what the load brought was cleared meanwhile."""
+        return any(such(value) for such in self._cleared)
 
 
 class Flights(Generic[K, V]):
@@ -73,6 +82,11 @@ class Flights(Generic[K, V]):
         if flight is not None:
             self._overtaken[key] = flight
             flight.outcome.set_result(OVERTAKEN)
+
+    def clear_where(self, such: Callable[[V], bool]) -> None:
+        """What is such was cleared: a load that brings it was overtaken, the others were not."""
+        for flight in self._flights.values():
+            flight.clear(such)
 
     def overtake_all(self) -> None:
         """Every key was changed."""

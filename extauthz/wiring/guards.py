@@ -97,7 +97,7 @@ def _lifecycle(
 ) -> Guard[str, LifecycleRecord | None]:
     given = config.cache
     cache = CachePolicy(ttl=given.ttl, max_stale=given.max_stale, max_entries=given.max_entries)
-    return Guard(
+    guard: Guard[str, LifecycleRecord | None] = Guard(
         operation="find_lifecycle",
         load=backends.stores.lifecycle.find_lifecycle,
         policy=GuardPolicy(timeout=config.timeout, cache=cache, max_in_flight=_in_flight(config)),
@@ -107,6 +107,9 @@ def _lifecycle(
         denies=_lifecycle_denies,
         memory=backends.blocked,
     )
+    if backends.blocked is not None:
+        backends.blocked.when_one_leaves(guard.drop)
+    return guard
 
 
 def _lifecycle_denies(record: LifecycleRecord | None) -> bool:

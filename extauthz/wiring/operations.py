@@ -48,9 +48,12 @@ def start_operations(
 
 
 def _caches(config: ProvidersConfig, guards: Guards, refusals: Refusals) -> Mapping[str, OperatedCache]:
+    billing = config.billing.cache
     return {
         "credentials": KeyCache(guards.credentials, refusals, config.credentials.cache.max_entries),
         "lifecycle": TenantCache("lifecycle", guards.lifecycle, config.lifecycle.cache.max_entries),
-        "billing": TenantCache("billing", guards.billing, config.billing.cache.max_entries),
+        "billing": TenantCache(
+            "billing", guards.billing, billing.max_entries, max_age=max(billing.ttl, billing.plan_ttl)
+        ),
         "protection": ChargeCache(guards.protection, MOST_TENANTS),
     }

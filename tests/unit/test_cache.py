@@ -1,5 +1,6 @@
 """The cache of spec section 4: fresh, last known, negative, bounded; and what denies outlives an outage."""
 
+import asyncio
 from dataclasses import dataclass
 
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from extauthz.resilience.cache import Cache, never
+from extauthz.resilience.cache import MOST_DENIALS, Cache, never
 from extauthz.resilience.policy import CachePolicy
+from extauthz.resilience.slices import SLICE
 from extauthz.testing import FakeClock
 
 POLICY = CachePolicy(ttl=5.0, max_stale=60.0, max_entries=4, max_negatives=2, jitter=0.0)
@@ -151,11 +153,30 @@ def test_what_comes_to_be_there_leaves_the_room_of_what_is_not(at: CacheAt) -> N
     assert "a" not in at.cache
 
 
-def test_which_keys_have_such_a_value(at: CacheAt) -> None:
-    for key, value in (("a", "ACTIVE"), ("t", "TERMINATED"), ("n", None), ("b", "ACTIVE")):
+async def test_what_is_such_is_forgotten_and_what_of_it_was_fresh_is_counted(at: CacheAt) -> None:
+    at.cache.put("old", "ACTIVE")
+    at.clock.advance(5.0)
+    for key, value in (("t", "TERMINATED"), ("n", None), ("b", "other")):
         at.cache.put(key, value)
-    assert at.cache.keys_where(lambda value: value == "ACTIVE") == ["a", "b"]
-    assert at.cache.keys_where(lambda value: value != "ACTIVE") == ["t", "n"]
+    assert await at.cache.forget_where(lambda value: value != "other") == 2
+    assert [at.fresh(key) for key in ("old", "t", "n")] == [None] * 3
+    assert at.fresh("b") == "other"
+    assert at.cache.last_known("t", at.clock()) is not None  # it denies
+    assert await at.cache.forget_where(lambda value: value == "TERMINATED") == 0
+
+
+async def test_what_comes_while_it_is_forgotten_is_newer_and_stays() -> None:
+    at = CacheAt(CachePolicy(ttl=5.0, jitter=0.0))
+    for number in range(3 * SLICE):
+        at.cache.put(f"{number}", "ACTIVE")
+    at.clock.advance(1.0)
+    forgetting = asyncio.ensure_future(at.cache.forget_where(lambda _value: True))
+    await asyncio.sleep(0)
+    assert 0 < len(at.cache) < 3 * SLICE  # others have their turn in between
+    at.clock.advance(1.0)
+    at.cache.put("0", "SUSPENDED")
+    assert await forgetting == 3 * SLICE - 1
+    assert at.fresh("0") == "SUSPENDED"
 
 
 def due(at: CacheAt, key: str = "a", max_age: float | None = None) -> bool:
@@ -304,6 +325,24 @@ def test_unless_told_otherwise_nothing_denies() -> None:
     clock.advance(60)
     assert cache.last_known("a", clock()) is None
     assert never() is False
+
+
+def test_denials_take_a_bounded_room_however_long_the_provider_fails() -> None:
+    at = CacheAt()
+    at.provider.failing = True
+    for number in range(10 * POLICY.max_entries):
+        at.cache.put(f"t{number}", "TERMINATED")
+    assert len(at.cache) < MOST_DENIALS * POLICY.max_entries
+    assert at.last_known(f"t{10 * POLICY.max_entries - 1}")
+
+
+def test_what_is_dropped_is_not_known_any_more_a_denial_included() -> None:
+    at = CacheAt()
+    for key, value in (("a", "ACTIVE"), ("t", "TERMINATED"), ("n", None)):
+        at.cache.put(key, value)
+        at.cache.drop(key)
+        assert key not in at.cache
+    at.cache.drop("nobody")
 
 
 class CacheModel(RuleBasedStateMachine):

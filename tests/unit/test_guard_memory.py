@@ -192,3 +192,19 @@ async def test_a_refusal_tells_its_reason_beside_what_is_kept() -> None:
         await world.guard.get("a", Deadline.after(0.05, world.clock))
     assert caught.value.reason is FallbackReason.BUDGET
     assert caught.value.last_known is not None
+
+
+@in_virtual_time
+async def test_who_is_out_no_more_by_the_list_of_the_store_is_not_denied_in_the_next_outage() -> None:
+    """By an import, by hand, or by another replica while this one was cut off: nobody tells of that."""
+    world = World()
+    world.memory.when_one_leaves(world.guard.drop)
+    world.states["t"] = "SUSPENDED"
+    assert (await world.state("t"))[0] == "SUSPENDED"
+    world.states["t"] = "ACTIVE"
+    world.guard.doubt_all()
+    with world.memory.sweeping() as sweep:
+        sweep.found([])
+        await sweep.finish(None)
+    world.down = True
+    assert (await world.state("t"))[0] != "SUSPENDED"

@@ -191,7 +191,7 @@ async def test_a_key_that_is_being_loaded_is_loaded_again_whosever_it_is() -> No
     under_way = asyncio.ensure_future(guard.get("a1", Deadline.after(1.0, world.clock)))
     await asyncio.sleep(0.01)
     world.keys = {"a1": key("a1", "acme")}
-    KeyCache(guard, world.refusals, 100).clear("acme")
+    await KeyCache(guard, world.refusals, 100).clear("acme")
     gate.set()
     assert (await under_way).value == world.keys["a1"]
     assert loads == ["a1", "a1"]
