@@ -22,10 +22,6 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-def _itself(key: Hashable) -> Hashable:
-    return key
-
-
 class Guard(Generic[K, V]):
     """Looks things up at one provider, one `operation` of it; implements `ports.Lookup` and `ports.CacheControl`.
 
@@ -44,7 +40,7 @@ class Guard(Generic[K, V]):
         breaker: Breaker,
         observer: ProviderObserver,
         clock: Clock,
-        tenant_of: Callable[[K], Hashable] = _itself,
+        tenant_of: Callable[[K], Hashable] = lambda key: key,
         denies: Callable[[V], bool] = never,
         memory: LongMemory[K, V] | None = None,
     ) -> None:
