@@ -49,9 +49,6 @@ class Flights(Generic[K, V]):
         self._flights: dict[K, Flight[V]] = {}
         self._overtaken: dict[K, Flight[V]] = {}  # the last one of a key, while it runs
 
-    def __len__(self) -> int:
-        return len(self._flights)
-
     def get(self, key: K) -> Flight[V] | None:
         """The current load of `key`; None where there is none."""
         return self._flights.get(key)
