@@ -51,8 +51,15 @@ def steps_of(page: str) -> list[Step]:
     return steps
 
 
-async def followed(page: str, replica: Served, tenant: str, folder: Path, back: Callable[[], Awaitable[None]]) -> None:
-    """Run every command of a page; `back` brings the provider back, as the page asks its reader to."""
+async def followed(
+    page: str,
+    replica: Served,
+    tenant: str,
+    folder: Path,
+    back: Callable[[], Awaitable[None]],
+    done: Callable[[Step], None] = lambda _step: None,
+) -> None:
+    """Run every command of a page; `back` brings the provider back, as the page asks its reader to. `done`: told of each step."""
     steps = steps_of(page)
     repaired = False
     for step in steps:
@@ -60,6 +67,7 @@ async def followed(page: str, replica: Served, tenant: str, folder: Path, back: 
             await back()
             repaired = True
         require(step, await output_of(step, folder, _environment(replica, tenant)))
+        done(step)
     assert repaired
 
 
@@ -104,17 +112,18 @@ def _environment(replica: Served, tenant: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def traffic(replica: Served, key: str) -> AsyncIterator[None]:
-    """Requests go on, whatever they are answered."""
+async def traffic(replica: Served, key: str) -> AsyncIterator[list[bool]]:
+    """Requests go on, whatever they are answered; in the list stands whether each was let through."""
+    passed: list[bool] = []
 
     async def requests() -> None:
         while True:
-            await replica.check(key)
+            passed.append((await replica.check(key)).answer.allowed)
             await asyncio.sleep(_PAUSE)
 
     going = asyncio.create_task(requests())
     try:
-        yield
+        yield passed
         assert not going.done(), "a check was not answered"
     finally:
         going.cancel()

@@ -9,7 +9,7 @@ import pytest
 from tests.postgres import PostgresServer
 from tests.redis_server import single
 from tests.remote_bench import another_process
-from tests.runbook import BACK, PAGES, followed, require, steps_of, traffic
+from tests.runbook import BACK, PAGES, Step, followed, require, steps_of, traffic
 from tests.served import Served, eventually, served
 
 RUN = ("lifecycle", "billing", "protection", "auth")
@@ -44,7 +44,7 @@ async def outage(
     back: Callable[[], Awaitable[None]],
     page: str | None = None,
 ) -> None:
-    """The provider goes under traffic; once its circuit is open, somebody opens the page."""
+    """The provider goes under traffic; once its circuit is open, somebody opens the page. From its bypass on all requests pass."""
     key = await replica.tenant("acme")
 
     async def is_well() -> bool:
@@ -55,10 +55,18 @@ async def outage(
         return await replica.circuit(provider) == "open"
 
     await eventually(is_well)
-    async with traffic(replica, key):
+    async with traffic(replica, key) as passed:
+
+        def since_the_bypass(step: Step) -> None:
+            if "bypass set" in step.script:
+                passed.clear()
+
         await down()
         await eventually(is_open, 30.0)
-        await followed(f"{page or provider}-provider-down.md", replica, "acme", folder, back)
+        await followed(f"{page or provider}-provider-down.md", replica, "acme", folder, back, since_the_bypass)
+        if page is None:
+            assert passed
+            assert all(passed)
     await eventually(is_well)
 
 
@@ -92,7 +100,8 @@ async def test_the_billing_provider_is_down(tmp_path: Path) -> None:
         await outage(replica, "billing", tmp_path, down, back)
 
 
-async def test_the_protection_provider_is_down(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on_failure", ["open", "closed"])
+async def test_the_protection_provider_is_down(tmp_path: Path, on_failure: str) -> None:
     with single() as server:
 
         async def down() -> None:
@@ -101,7 +110,8 @@ async def test_the_protection_provider_is_down(tmp_path: Path) -> None:
         async def back() -> None:
             server.start()
 
-        async with served(tmp_path, configuration(protection=server.url)) as replica:
+        settings = f"gates: {{protection: {{on_failure: {on_failure}}}}}\n"
+        async with served(tmp_path, configuration(protection=server.url) + settings) as replica:
             await outage(replica, "protection", tmp_path, down, back)
 
 
