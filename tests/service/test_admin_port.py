@@ -152,7 +152,7 @@ async def test_a_body_above_64_kib_is_413(port: Port) -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        (b"", "JSON"),
+        (b"", "there is no body; send"),
         (b"{", "JSON"),
         (b"[]", "body"),
         (b"\xff", "JSON"),
