@@ -1,17 +1,11 @@
-"""What a route rule is, how its pattern matches, and the rules that hold without any configuration."""
+"""What a route rule is, what its pattern means, and the rules that hold without any configuration."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, cast
-
-import re2
+from typing import Final
 
 from extauthz.model.request import Route, RouteClass
 from extauthz.routing.path import BadPath, normalise
-
-Matcher = Callable[[str], object]
-"""Truthy where the pattern matches a normalised path."""
 
 
 class RouteKind(StrEnum):
@@ -37,44 +31,12 @@ class RouteRule:
     route: Route
 
 
-def matcher(rule: RouteRule) -> Matcher:
-    """The function that tells whether a normalised path matches.
+def check_path(rule: RouteRule) -> None:
+    """Refuse an `exact` or a `prefix` that is not its own normal form.
 
     Raises:
-        ValueError: the pattern is no regular expression of RE2, or can never match a normalised path.
+        ValueError: the pattern can never match a normalised path; the text names it.
     """
-    if rule.kind is RouteKind.REGEX:
-        return _regex(rule.pattern)
-    _check_normalised(rule)
-    return rule.pattern.__eq__ if rule.kind is RouteKind.EXACT else _prefix(rule.pattern)
-
-
-def _prefix(prefix: str) -> Matcher:
-    below = prefix if prefix.endswith("/") else f"{prefix}/"
-
-    def matches(path: str) -> bool:
-        return path.startswith(below) or path == prefix
-
-    return matches
-
-
-def _regex(pattern: str) -> Matcher:
-    options = re2.Options()
-    options.log_errors = False  # RE2 writes to stderr by itself otherwise; the error below says it all
-    try:
-        compiled = re2.compile(pattern, options)
-    except re2.error as error:
-        raise ValueError(f"route regex {pattern!r} is not valid in RE2: {_text(error)}") from None
-    return cast("Matcher", compiled.fullmatch)
-
-
-def _text(error: Exception) -> str:
-    """RE2's explanation, which it hands over as bytes."""
-    detail: object = error.args[0] if error.args else ""
-    return detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)
-
-
-def _check_normalised(rule: RouteRule) -> None:
     try:
         path = normalise(rule.pattern)
     except BadPath as error:

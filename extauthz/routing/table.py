@@ -7,22 +7,17 @@ from typing import Final, NamedTuple
 
 from extauthz.model.request import Route, RouteClass
 from extauthz.routing.context import CLASS_KEY, COST_KEY, Override, parse_override
+from extauthz.routing.order import NO_RULE, Order
 from extauthz.routing.path import normalise
-from extauthz.routing.rules import BUILT_IN_RULES, Matcher, RouteRule, matcher
+from extauthz.routing.prefixes import PrefixTree
+from extauthz.routing.regexes import RegexIndex
+from extauthz.routing.rules import BUILT_IN_RULES, RouteKind, RouteRule, check_path
 
 _CACHE_ENTRIES: Final = 8192
 _CACHE_MAX_LENGTH: Final = 256
 """Longer methods and paths (in characters) are matched anew each time: the cache stays within a few MB whatever is sent."""
 
 _STANDARD: Final = Route(route_class=RouteClass.STANDARD)
-
-
-class _Compiled(NamedTuple):
-    """A rule ready to be asked."""
-
-    matches: Matcher
-    methods: frozenset[str] | None
-    route: Route
 
 
 class _Match(NamedTuple):
@@ -43,7 +38,22 @@ class RouteTable:
     """
 
     def __init__(self, rules: Sequence[RouteRule] = ()) -> None:
-        self._rules = tuple(_Compiled(matcher(rule), rule.methods, rule.route) for rule in (*rules, *BUILT_IN_RULES))
+        ordered = (*rules, *BUILT_IN_RULES)
+        self._routes = tuple(rule.route for rule in ordered)
+        self._exact: dict[str, Order] = {}
+        self._prefixes = PrefixTree()
+        regexes: dict[str, Order] = {}
+        for number, rule in enumerate(ordered):
+            if rule.kind is RouteKind.REGEX:
+                regexes.setdefault(rule.pattern, Order()).add(number, rule.methods)
+                continue
+            check_path(rule)
+            if rule.kind is RouteKind.EXACT:
+                self._exact.setdefault(rule.pattern, Order()).add(number, rule.methods)
+            else:
+                self._prefixes.add(rule.pattern, number, rule.methods)
+        self._regexes = RegexIndex(tuple(regexes))
+        self._regex_orders = tuple(regexes.values())
         self._find_cached = lru_cache(maxsize=_CACHE_ENTRIES)(self._find)
 
     @property
@@ -76,10 +86,19 @@ class RouteTable:
         path, changed = normalise(sent)
         # Some servers drop `;…` before they route: to them /api/v1/auth/refresh;x is the path that needs a credential.
         ambiguous = changed or ";" in path
-        for rule in self._rules:
-            if (rule.methods is None or method in rule.methods) and rule.matches(path):
-                return _Match(rule.route, ambiguous)
-        return _Match(_STANDARD, ambiguous)
+        number = self._first(method, path)
+        return _Match(_STANDARD if number == NO_RULE else self._routes[number], ambiguous)
+
+    def _first(self, method: str, path: str) -> int:
+        """The number of the first rule for `method` and a normalised path; the cost hardly depends on how many there are."""
+        found = self._prefixes.lowest(method, path)
+        if path in self._exact:
+            found = min(found, self._exact[path].lowest(method))
+        for at in self._regexes.candidates(path):
+            number = self._regex_orders[at].lowest(method)
+            if number < found and self._regexes.matches(at, path):
+                found = number
+        return found
 
 
 def _overridden(route: Route, override: Override) -> Route:
