@@ -200,11 +200,7 @@ class Stage:
         if where == "local":  # the day is counted where it is counted, and cost as far as it is known
             limits, blocking = Limits(given.rate, given.burst), blocking - {"quota", "cost"}
         now, day = self.clock(), int(self.wall() // 86_400)
-        # Its own try is of a request that was let through uncounted: it is counted late, and lets nobody through any more.
-        own_try = where == "provider" and not charge.cost and not charge.blocking
-        if where == "provider" and not own_try:
+        if where == "provider":
             self.catch(lambda: self.facts["protection"].charged(charge.tenant_id))
         self.catch(lambda: self.places[where].counted(now, day, charge.tenant_id, limits, charge.cost, blocking))
-        if own_try:
-            self.places[where].credit[charge.tenant_id] -= 1
         self.places["both"].counted(now, day, charge.tenant_id, limits, charge.cost, frozenset())

@@ -208,23 +208,15 @@ class ChargeGuard:
         return Unavailable(reason, retry_after_ms=retry_after_ms(self._breaker), asked=asked)
 
     def _note_refused(self, charge: Charge) -> None:
-        another = self._last is None or charge.tenant_id != self._last.tenant_id
-        if charge.commit and (another or self._let_go is None):
+        if self._last is None or charge.tenant_id != self._last.tenant_id:
             self._let_go = charge
 
     def _try_again(self) -> None:
-        """The circuit's time is up: make a charge by ourselves. Where none was made yet, the first one to come is the try.
+        """The circuit's time is up: ask what a charge would give, charging nothing. Where none was made yet, the first one tries.
 
-        The best is one of another tenant than failed last, for what fails may be a single tenant, that was not made because the
-        circuit was open. It is made in full now but for its cost, which may be reported by another way: a store can be able to
-        read and not to write. Without traffic it is asked what the last charge would give, and nothing is charged.
+        The best is one of another tenant than failed last, for what fails may be a single tenant. It was let through, or refused,
+        without the provider, so it must not be made now: whether it is to count nobody can tell any more.
         """
-        last, self._let_go = self._let_go, None
-        if last is not None:
-            charge = replace(last, cost=0, blocking=frozenset())
-        elif self._last is not None:
-            charge = replace(self._last, commit=False)
-        else:
-            return
-        if self._bulkhead.enter(charge.tenant_id):
-            self._start(charge, lambda _outcome: None)
+        charge, self._let_go = self._let_go or self._last, None
+        if charge is not None and self._bulkhead.enter(charge.tenant_id):
+            self._start(replace(charge, commit=False), lambda _outcome: None)
