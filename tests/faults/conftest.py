@@ -37,10 +37,22 @@ class Figures:
                 lines.write(orjson.dumps(asdict(figure)) + b"\n")
 
 
+def is_full() -> bool:
+    return os.environ.get("FAULTS_FULL") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked `long_form` has nothing short about it: it takes too long, or a machine with nothing else to do."""
+    if not is_full():
+        for item in items:
+            if item.get_closest_marker("long_form") is not None:
+                item.add_marker(pytest.mark.skip(reason="in the long form only: make faults"))
+
+
 @pytest.fixture(scope="session")
 def full() -> bool:
     """Whether this is the long form."""
-    return os.environ.get("FAULTS_FULL") == "1"
+    return is_full()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import pytest
+
 from tests.edge import Edge, edge
 from tests.fault_proxy import Delay, FaultProxy
 from tests.faults.conftest import Figures
@@ -75,6 +77,7 @@ def _note(figures: Figures, what: str, found: Beside) -> None:
     assert found.disturbed == 0
 
 
+@pytest.mark.long_form
 async def test_a_tenant_that_sends_ten_times_its_limit_does_not_slow_the_others_beyond_twice_their_p99(
     tmp_path: Path, figures: Figures, *, full: bool
 ) -> None:
@@ -93,6 +96,7 @@ async def test_a_tenant_that_sends_ten_times_its_limit_does_not_slow_the_others_
         _note(figures, "ten times its limit", found)
 
 
+@pytest.mark.long_form
 async def test_a_tenant_that_holds_its_share_of_the_calls_to_a_slow_redis_does_not_delay_the_others(
     tmp_path: Path, figures: Figures, *, full: bool
 ) -> None:

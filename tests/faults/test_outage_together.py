@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.column import RATE, Column, column
 from tests.misbehaving import WAYS
 from tests.mix import assert_right
@@ -37,6 +39,7 @@ async def circuits(at: Column, state: str) -> float:
     return await eventually(all_are)
 
 
+@pytest.mark.long_form
 async def test_envoy_at_200_ms_with_everything_hung_answers_in_time_from_the_first_request_on_and_in_5_ms_once_open(
     tmp_path: Path, figures: Notes
 ) -> None:

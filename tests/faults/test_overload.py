@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.edge import Edge, edge
 from tests.faults.conftest import Figures
 from tests.health import serving, status_of
@@ -110,6 +112,7 @@ def _note_goodput(figures: Figures, floods: list[Flood]) -> None:
     )
 
 
+@pytest.mark.long_form
 async def test_at_ten_times_capacity_goodput_holds_health_stays_up_refusals_are_explicit_and_no_circuit_opens(
     tmp_path: Path, figures: Figures, *, full: bool
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+import pytest
 
 from tests import oracle
 from tests.faults.conftest import Figures
@@ -166,6 +167,7 @@ async def test_sigterm_under_load_not_serving_first_every_check_that_was_begun_i
     assert kinds["tenant_lifecycle_transition"] == 3  # it was made, suspended, and let go again
 
 
+@pytest.mark.long_form
 async def test_sigterm_waits_for_a_check_that_is_waiting_for_its_provider(tmp_path: Path) -> None:
     postgres = shared()
     with postgres.database() as database:
@@ -207,6 +209,7 @@ default_plan: big
 """
 
 
+@pytest.mark.long_form
 async def test_five_kills_in_10_s_comes_back_ready_only_when_it_can_answer_no_leaked_database_connections(
     tmp_path: Path, figures: Figures
 ) -> None:

@@ -119,6 +119,7 @@ async def test_start_up_without_any_provider_starts_is_ready_answers_by_the_tabl
                 figures.note(f"... and nothing degraded, once they are back ({how})", f"{recovered:.1f} s")
 
 
+@pytest.mark.long_form
 async def test_start_up_without_any_provider_credentials_included_lets_nobody_in_until_they_are_back(
     tmp_path: Path, faults: Sequence[Fault]
 ) -> None:
