@@ -2,6 +2,7 @@
 
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from extauthz.demo import run_outage
@@ -23,6 +24,7 @@ async def shown() -> tuple[int, list[str], str]:
     return code, [text for text in told.splitlines() if " s  " in text], told
 
 
+@pytest.mark.long_form
 async def test_the_outage_demo_shows_right_answers_only_and_circuits_that_open_and_close() -> None:
     code, attempts = 1, 0
     told, seconds = "", list[str]()

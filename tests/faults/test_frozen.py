@@ -27,6 +27,7 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.mark.long_form
 async def test_postgresql_frozen_lifecycle_answers_within_its_deadline_although_the_driver_hangs(
     tmp_path: Path, postgres: PostgresServer, redis: RedisServer
 ) -> None:
@@ -61,6 +62,7 @@ async def test_postgresql_frozen_lifecycle_answers_within_its_deadline_although_
         assert postgres.connections(url) <= connections + 2 * CALLERS
 
 
+@pytest.mark.long_form
 async def test_redis_frozen_charges_answer_within_their_deadline_and_the_limit_holds_again_after_the_thaw(
     tmp_path: Path, postgres: PostgresServer, redis: RedisServer
 ) -> None:
