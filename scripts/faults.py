@@ -24,7 +24,8 @@ def main(arguments: list[str]) -> int:
     """The exit code."""
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.jsonl"
-        command = [sys.executable, "-m", "pytest", "-q", "tests/faults", *arguments]
+        where = [] if any(argument.startswith("tests/") for argument in arguments) else ["tests/faults"]
+        command = [sys.executable, "-m", "pytest", "-q", *where, *arguments]
         env = os.environ | {"FAULTS_FULL": "1", "FAULTS_FIGURES": str(figures)}
         code = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
         missed = show(figures)  # also of a run in which a test failed: it tells by how much
