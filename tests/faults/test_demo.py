@@ -7,7 +7,7 @@ from rich.console import Console
 
 from extauthz.demo import run_outage
 from extauthz.demo.outage import Act
-from tests.outage import ATTEMPTS
+from tests.pace import ATTEMPTS
 
 ACTS = (
     Act(name="healthy", says="All is well.", seconds=1.0),

@@ -13,6 +13,7 @@ from extauthz import config, wiring
 from extauthz.wiring.reload import REST, ConfigSource, Reloader
 from extauthz.wiring.service import Service
 from tests.faults.conftest import Figures
+from tests.pace import SLACK
 from tests.ports import HOST
 
 PROVIDERS: Final = """\
@@ -64,7 +65,7 @@ async def test_a_reload_of_1000_routes_and_1000_plans_does_not_hold_up_the_loop(
             times.append(await held_up(running, wanted))
             assert running.live.plans.default.limits.rate == rate
             await asyncio.sleep(REST)
-            if min(times) <= LONGEST:
+            if min(times) <= LONGEST * SLACK:
                 break
         reloading.cancel()
     best = min(times)  # a collection of garbage may fall into any of them
@@ -74,4 +75,4 @@ async def test_a_reload_of_1000_routes_and_1000_plans_does_not_hold_up_the_loop(
         f"{LONGEST * 1000:.0f} ms",
         met=best <= LONGEST,
     )
-    assert best <= LONGEST
+    assert best <= LONGEST * SLACK
