@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,17 @@ _ENV: Final = {key: value for key, value in os.environ.items() if not key.starts
     "EXTAUTHZ_SERVER__DRAIN": "0s",
     "LOG_FORMAT": "json",
 }
+
+
+def signalled(process: asyncio.subprocess.Process, *numbers: signal.Signals) -> None:
+    """Send these to a process that may be ending.
+
+    `process.send_signal` would ask first how it ended, and asyncio, that waits for it too, would never hear the exit code.
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            for number in numbers:
+                os.kill(process.pid, number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +162,7 @@ async def _running(
             where = await serving
         yield process, log, where
     finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGCONT)
-            process.send_signal(ends)
+        signalled(process, signal.SIGCONT, ends)
         code = await process.wait()
         await reading
     assert code in (0, -signal.SIGKILL), log[-5:]

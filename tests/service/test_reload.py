@@ -15,7 +15,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from tests.served import Served, eventually, served
+from tests.served import Served, eventually, served, signalled
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -298,7 +298,7 @@ async def test_a_signal_at_the_very_end_does_not_spoil_it(tmp_path: Path, number
     async with served(tmp_path, PROVIDERS + RULES) as replica:
         replica.process.send_signal(signal.SIGTERM)
         while replica.process.returncode is None:
-            replica.process.send_signal(number)
+            signalled(replica.process, number)
             await asyncio.sleep(0.005)
     assert replica.process.returncode == 0
     assert replica.log[-1]["event"] == "ended"
